@@ -1,0 +1,105 @@
+#pragma once
+
+/// Runs a training job: builds the tree of actors, waits for its end, reports.
+
+#include <atomic>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "actors/job_settings.hpp"
+#include "models/model.hpp"
+
+namespace troupe {
+
+/// What a job works on.
+struct job_inputs {
+  std::shared_ptr<const troupe::model> model;
+  std::shared_ptr<const dataset> data;
+  std::int64_t context = 0;                      ///< tokens per sample
+  std::filesystem::path checkpoints;             ///< folder of the cuts; empty: none are written
+  std::map<std::string, std::string> documents;  ///< kept in every cut: configuration, tokenizer, ...
+  bool resume = false;                           ///< from the newest good cut; without one: an input_error
+};
+
+struct step_report {
+  std::uint64_t step = 0;  ///< steps done
+  double loss = 0.0;       ///< mean over the step's targets
+  double learning_rate = 0.0;
+  double gradient_norm = 0.0;  ///< before clipping; 0 where it is not computed
+  std::int64_t tokens = 0;     ///< of this step
+  double seconds = 0.0;        ///< since the step before was done
+  std::uint64_t staleness_max = 0;
+};
+
+struct evaluation_report {
+  std::uint64_t step = 0;
+  double train_loss = 0.0;
+  double validation_loss = 0.0;
+  double seconds = 0.0;
+};
+
+struct cut_report {
+  std::uint64_t step = 0;
+  std::filesystem::path path;
+  std::size_t size_bytes = 0;
+  double pause_seconds = 0.0;  ///< longest time a shard could not serve because of the cut
+  double write_seconds = 0.0;
+};
+
+/// What a job tells while it runs; called on one actor's thread, in order. Each may be empty.
+struct job_observer {
+  std::function<void(const step_report&)> on_step;
+  std::function<void(const evaluation_report&)> on_evaluation;
+  std::function<void(const cut_report&)> on_cut;
+  std::function<void(const child_event&)> on_event;     ///< starts, ends, restarts
+  std::function<void(const std::string&)> on_warning;
+  std::function<void(std::uint64_t step)> on_rollback;  ///< the job went back to this step
+};
+
+struct shard_counters {
+  std::uint32_t shard = 0;
+  std::uint64_t version = 0;
+  std::vector<std::uint64_t> applied;  ///< by lane: gradients that had effect
+  std::uint64_t duplicates_dropped = 0;
+  std::uint64_t stale_dropped = 0;     ///< of an older epoch
+};
+
+struct job_summary {
+  std::uint64_t first_step = 0;  ///< 0, or the step resumed from
+  std::uint64_t steps = 0;       ///< done, in all
+  std::uint64_t tokens = 0;      ///< trained on by this call, replays included
+  double seconds = 0.0;          ///< of training, without set-up
+  double last_loss = 0.0;
+  std::optional<evaluation_report> last_evaluation;
+  std::optional<evaluation_report> best_evaluation;
+  std::uint64_t killed = 0;      ///< by fault injection
+  std::uint64_t restarts = 0;
+  std::uint64_t rollbacks = 0;
+  std::uint64_t replays = 0;     ///< (lane, step) computed more than once
+  std::vector<shard_counters> shards;
+  std::string fingerprint;       ///< xxh3-128 of the parameter space in layout order, hexadecimal
+  bool interrupted = false;      ///< stopped by request before its last step
+  std::filesystem::path last_cut;
+};
+
+/// Set from a signal handler or another thread: the job saves a cut and ends.
+struct stop_request {
+  std::atomic<bool> stop{false};
+};
+
+/// Blocks until the job ends. Throws input_error for impossible settings, job_failed when supervision gave up.
+job_summary run_job(const job_inputs& inputs, const job_settings& settings, const job_observer& observer = {},
+                    const stop_request* stop = nullptr);
+
+/// Supervision gave up: what() leads with the root cause.
+class job_failed : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+}  // namespace troupe

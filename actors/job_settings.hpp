@@ -1,0 +1,99 @@
+#pragma once
+
+/// Everything a training job is told. A run file is one way to fill it, C++ another; see `run_job`.
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "models/data/dataset.hpp"
+#include "models/optimizer.hpp"
+#include "models/schedule.hpp"
+#include "runtime/checkpoint/store.hpp"
+#include "runtime/supervision/supervisor.hpp"
+
+namespace troupe {
+
+enum class consistency_mode : std::uint8_t {
+  sync,     ///< an update sums all lanes' gradients of a step
+  bounded,  ///< each lane's gradient is an update; the fastest lane is at most `staleness` steps ahead
+  async,    ///< each lane's gradient is an update; nobody waits
+};
+
+struct consistency_settings {
+  enum class compensation_kind : std::uint8_t { none, constant, adaptive };
+  consistency_mode mode = consistency_mode::sync;
+  std::uint64_t staleness = 4;                                    ///< bounded
+  compensation_kind delay_compensation = compensation_kind::none; ///< DC-ASGD, arXiv:1609.08326
+  double compensation_lambda = 0.04;
+  double compensation_decay = 0.95;                               ///< adaptive: of the mean square
+  bool staleness_scaled_rate = false;                             ///< learning rate / max(1, staleness), arXiv:1511.05950
+};
+
+struct training_settings {
+  std::uint64_t steps = 1000;
+  std::uint32_t lanes = 1;         ///< logical data-parallel workers, fixed for the life of the job
+  std::int64_t batch = 12;         ///< sequences per step over all lanes and accumulation; divisible by both
+  std::uint32_t accumulation = 1;  ///< micro-batches per lane and step
+  double clip = 1.0;               ///< global norm of the gradient; 0: none
+  std::uint64_t seed = 1337;
+  /// Blocks whose activations are recomputed in the backward pass: "none", "all", or ranges such as "0-3,7" that
+  /// count transformer blocks.
+  std::string recompute = "none";
+};
+
+struct runtime_settings {
+  std::uint32_t shards = 1;
+  int threads = 1;            ///< mathematics threads of each replica, shard and evaluator
+  std::uint32_t prefetch = 2; ///< batches a loader reads ahead for its lane
+  std::string device = "cpu";
+};
+
+struct evaluation_settings {
+  std::uint64_t every = 0;      ///< steps between evaluations; 0: only at the end
+  std::uint64_t batches = 20;   ///< batches of each evaluation; 0: no evaluation at all
+  std::int64_t batch = 0;       ///< sequences in each; 0: as in training
+};
+
+struct checkpoint_settings {
+  std::uint64_t every = 0;      ///< steps between cuts; 0: only at the end
+  retention keep;
+  bool at_end = true;
+  bool flush = true;
+};
+
+struct supervision_settings {
+  std::uint32_t intensity = 10;
+  std::chrono::milliseconds window{60'000};
+  std::chrono::milliseconds backoff_first{0};
+  std::chrono::milliseconds backoff_max{5'000};
+};
+
+/// Fault injection: stop actors on purpose.
+struct chaos_settings {
+  struct kill {
+    std::string actor;       ///< logical name, such as "shard/0", "replica/1", "loader/0", "evaluator", "coordinator"
+    std::uint64_t step = 0;  ///< when the coordinator has seen this step done
+  };
+  std::vector<kill> kills;
+  double probability = 0.0;        ///< of a random kill after each step
+  std::uint64_t seed = 1;
+  std::uint64_t kills_max = 10;    ///< bound on random kills
+  std::vector<std::string> actors; ///< whom random kills choose from; empty: every shard, replica and loader
+};
+
+struct job_settings {
+  training_settings training;
+  optimizer_settings optimizer;
+  schedule_settings schedule;
+  consistency_settings consistency;
+  runtime_settings runtime;
+  evaluation_settings evaluation;
+  checkpoint_settings checkpoint;
+  supervision_settings supervision;
+  chaos_settings chaos;
+};
+
+}  // namespace troupe

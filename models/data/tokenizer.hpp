@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace troupe {
+
+struct tokenizer_settings {
+  enum class kind : std::uint8_t { bytes, characters, sentencepiece };
+  kind algorithm = kind::characters;
+  std::string model;                  ///< sentencepiece: a model file to load; empty: train one on the corpus
+  std::int64_t vocabulary = 1024;     ///< sentencepiece: pieces of a trained model
+};
+
+/// Text to tokens and back. Immutable; thread safe.
+class tokenizer {
+ public:
+  virtual ~tokenizer() = default;
+  virtual std::string kind() const = 0;
+  /// Number of tokens; ids are 0 .. size() - 1.
+  virtual std::int64_t size() const noexcept = 0;
+  /// Throws input_error where the text holds what the tokenizer cannot represent.
+  virtual std::vector<std::int32_t> encode(std::string_view text) const = 0;
+  /// Unknown or partial sequences become U+FFFD.
+  virtual std::string decode(const std::vector<std::int32_t>& tokens) const = 0;
+  /// The token that separates documents; -1 where there is none.
+  virtual std::int32_t end_of_document() const noexcept = 0;
+  /// A self-contained text or binary form, kept in checkpoints; the same tokenizer gives the same bytes.
+  virtual std::string serialize() const = 0;
+};
+
+std::shared_ptr<const tokenizer> deserialize_tokenizer(std::string_view kind, std::string_view bytes);
+
+}  // namespace troupe

@@ -1,0 +1,6 @@
+#include "models/model.hpp"
+#include "models/data/dataset.hpp"
+#include "models/mlp.hpp"
+#include "models/optimizer.hpp"
+#include "models/schedule.hpp"
+#include "models/transformer.hpp"

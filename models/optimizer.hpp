@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "models/model.hpp"
+
+namespace troupe {
+
+struct optimizer_settings {
+  enum class kind : std::uint8_t { adamw, sgd, lion, muon };
+  kind algorithm = kind::adamw;
+  double learning_rate = 1e-3;  ///< the schedule's peak
+  double beta1 = 0.9;           ///< adamw, lion
+  double beta2 = 0.999;         ///< adamw, lion
+  double epsilon = 1e-8;        ///< adamw
+  double momentum = 0.0;        ///< sgd; muon uses 0.95 where 0 stands
+  bool nesterov = false;
+  double weight_decay = 0.0;    ///< on parameters that decay (matrices)
+};
+
+/// What one update needs besides the tensors.
+struct update_options {
+  double learning_rate = 0.0;
+  double gradient_scale = 1.0;
+  std::int64_t step = 1;  ///< 1 for the first update
+};
+
+/// An update rule. It holds no state: the tensors it keeps for each parameter belong to the shard.
+class optimizer {
+ public:
+  virtual ~optimizer() = default;
+
+  /// Names of the state tensors of this parameter, such as {"exp_avg", "exp_avg_sq"}: each has the
+  /// parameter's shape, is float32 and starts at zero.
+  virtual std::vector<std::string> state_names(const parameter& which) const = 0;
+
+  /// One update. `value`, `state` hold the current tensors; on return they hold the new ones: the same
+  /// memory where the handle is unique, else fresh memory from the stream's device, so that whoever
+  /// still holds the old handles keeps reading the old values.
+  virtual void update(stream& on, const parameter& which, const update_options& options, const tensor& gradient,
+                      tensor& value, std::span<tensor> state) const = 0;
+};
+
+std::unique_ptr<optimizer> make_optimizer(const optimizer_settings& settings);
+
+}  // namespace troupe

@@ -1,0 +1,1 @@
+# Installs headers, libraries, the command and an exported package.

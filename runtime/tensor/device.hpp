@@ -1,0 +1,306 @@
+#pragma once
+
+/// The one seam between mathematics and machine.
+///
+/// A `device` owns memory and makes streams. A `stream` is an in-order queue of
+/// work on its device; every kernel that models call is one of its methods.
+/// Kernels may return before their work is done: only `synchronize` and
+/// `to_host` wait. A stream is used by one thread at a time; different streams of one
+/// device may be used from different threads at once.
+///
+/// Conventions of all kernels:
+/// - Tensors are dense and row-major, on the stream's device, of the stream's compute
+///   type unless a comment says otherwise. `N` counts rows (batch times time).
+/// - Outputs are overwritten, save gradients of parameters (arguments that begin
+///   with `d` and name a parameter: dweight, dbias, ...), which accumulate (+=), and
+///   arguments said to accumulate.
+/// - An empty tensor handle stands for an absent optional argument.
+/// - Shapes are the caller's duty: a mismatch is a bug and asserts.
+/// - Results depend on arguments only: not on the number of threads, not on what
+///   else runs in the process.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "runtime/tensor/tensor.hpp"
+
+namespace troupe {
+
+/// Key of the counter-based generator (Philox 4x32-10, Salmon et al. 2011, "Parallel
+/// Random Numbers: As Easy as 1, 2, 3"). A kernel uses the element's index as the counter,
+/// so the same key gives the same bits on every device and for any number of threads.
+struct random_key {
+  std::uint64_t high = 0;
+  std::uint64_t low = 0;
+
+  /// A key that differs for each (this key, word): fold in lane, step, layer in turn.
+  random_key fold(std::uint64_t word) const noexcept;
+};
+
+/// A point in a stream's work; made by `stream::record`.
+class event {
+ public:
+  virtual ~event() = default;
+};
+using event_ptr = std::shared_ptr<event>;
+
+struct matmul_options {
+  bool transpose_a = false;
+  bool transpose_b = false;
+  bool accumulate = false;  ///< c += instead of c =
+  double alpha = 1.0;
+};
+
+enum class activation : std::uint8_t {
+  relu,
+  gelu,       ///< x * Phi(x), by the error function
+  gelu_tanh,  ///< the tanh approximation that GPT-2 uses
+  silu,
+};
+
+/// Geometry of causal self-attention over packed projections: each row of `qkv` holds
+/// `heads` query heads, then `kv_heads` key heads, then `kv_heads` value heads, each
+/// `head_size` wide. Query head h reads key/value head h / (heads / kv_heads).
+struct attention_shape {
+  std::int64_t batch = 0;
+  std::int64_t time = 0;
+  std::int64_t heads = 0;
+  std::int64_t kv_heads = 0;
+  std::int64_t head_size = 0;
+
+  std::int64_t row_width() const noexcept { return (heads + 2 * kv_heads) * head_size; }
+};
+
+struct dropout_options {
+  double probability = 0.0;  ///< of dropping; survivors are scaled by 1 / (1 - probability)
+  random_key key;
+};
+
+/// Decoupled weight decay: Loshchilov and Hutter 2019, arXiv:1711.05101.
+struct adamw_options {
+  double learning_rate = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0.0;
+  std::int64_t step = 1;        ///< 1 for the first update; corrects the bias of the moments
+  double gradient_scale = 1.0;  ///< multiplies the gradient as it is read (mean over tokens, clipping)
+};
+
+struct sgd_options {
+  double learning_rate = 1e-2;
+  double momentum = 0.0;
+  bool nesterov = false;
+  double weight_decay = 0.0;  ///< added to the gradient, as in PyTorch's SGD
+  double gradient_scale = 1.0;
+};
+
+/// Chen et al. 2023, arXiv:2302.06675.
+struct lion_options {
+  double learning_rate = 1e-4;
+  double beta1 = 0.9;
+  double beta2 = 0.99;
+  double weight_decay = 0.0;
+  double gradient_scale = 1.0;
+};
+
+class device;
+
+class stream {
+ public:
+  virtual ~stream() = default;
+  stream(const stream&) = delete;
+  stream& operator=(const stream&) = delete;
+
+  device& on() const noexcept { return device_; }
+  /// Type of activations and of arithmetic on this stream.
+  dtype compute_type() const noexcept { return compute_type_; }
+
+  /// A tensor from the device's caching allocator; contents unspecified. Dropping the
+  /// last handle, from any thread, gives the memory back for reuse.
+  tensor allocate(dtype type, shape extents);
+  tensor allocate(shape extents) { return allocate(compute_type_, extents); }
+
+  // -- order ------------------------------------------------------------------
+
+  /// Blocks until everything enqueued so far is done. Errors of asynchronous work surface here.
+  virtual void synchronize() = 0;
+  virtual event_ptr record() = 0;
+  /// Later work on this stream waits for `point`; the host does not.
+  virtual void wait(const event& point) = 0;
+
+  // -- moving and filling -----------------------------------------------------
+
+  virtual void zero(const tensor& out) = 0;
+  /// Same type and count.
+  virtual void copy(const tensor& in, const tensor& out) = 0;
+  /// Converts between float32, float64, bfloat16 and float16.
+  virtual void cast(const tensor& in, const tensor& out) = 0;
+  /// From a host tensor to the device; on host devices the handle itself.
+  virtual tensor to_device(const tensor& host) = 0;
+  /// To the host; waits. On host devices the handle itself.
+  virtual tensor to_host(const tensor& in) = 0;
+
+  // -- element-wise -----------------------------------------------------------
+
+  /// out = alpha * a + beta * b; `out` may be `a` or `b`. With `b` empty: out = alpha * a.
+  virtual void scaled_add(double alpha, const tensor& a, double beta, const tensor& b, const tensor& out) = 0;
+  virtual void activation_forward(activation kind, const tensor& x, const tensor& y) = 0;
+  /// dx may be dy.
+  virtual void activation_backward(activation kind, const tensor& x, const tensor& dy, const tensor& dx) = 0;
+  /// SwiGLU (Shazeer 2020, arXiv:2002.05202): each row of x[N, 2F] is gate then up; y[N, F] = silu(gate) * up.
+  virtual void swiglu_forward(const tensor& x, const tensor& y) = 0;
+  virtual void swiglu_backward(const tensor& x, const tensor& dy, const tensor& dx) = 0;
+  /// y = x * mask / (1 - p); the backward pass is the same call on the gradient with the same key. y may be x.
+  virtual void dropout(const dropout_options& options, const tensor& x, const tensor& y) = 0;
+
+  // -- matrix products --------------------------------------------------------
+
+  /// c[M, N] = alpha * op(a) * op(b), or += with `accumulate`.
+  virtual void matmul(const tensor& a, const tensor& b, const tensor& c, const matmul_options& options = {}) = 0;
+  /// y[N, O] = x[N, I] * weight[O, I]^T + bias[O]; bias optional.
+  virtual void linear_forward(const tensor& x, const tensor& weight, const tensor& bias, const tensor& y) = 0;
+  /// As `linear_forward` into `pre`, then y = activation(pre), fused.
+  virtual void linear_activation_forward(activation kind, const tensor& x, const tensor& weight, const tensor& bias,
+                                         const tensor& pre, const tensor& y) = 0;
+  /// dx = dy * weight (skipped where dx is empty); dweight += dy^T * x; dbias += column sums of dy.
+  /// dweight and dbias are each skipped where empty.
+  virtual void linear_backward(const tensor& dy, const tensor& x, const tensor& weight, const tensor& dx,
+                               const tensor& dweight, const tensor& dbias) = 0;
+
+  // -- normalisation ----------------------------------------------------------
+
+  /// Layer normalisation (Ba et al. 2016, arXiv:1607.06450) of rows, with an optional residual sum before it:
+  /// residual = x + delta where delta is given (residual may be x), then
+  /// y = (r - mean) * rstd * weight + bias with r = residual or x. mean, rstd: [N], float32 (float64 on a
+  /// float64 stream). bias optional.
+  virtual void layer_norm_forward(const tensor& x, const tensor& delta, const tensor& weight, const tensor& bias,
+                                  double epsilon, const tensor& residual, const tensor& y, const tensor& mean,
+                                  const tensor& rstd) = 0;
+  /// dx = (residual_gradient where given) + gradient through the normalisation. `x` is what was normalised
+  /// (`residual` above). dx may be residual_gradient or dy.
+  virtual void layer_norm_backward(const tensor& dy, const tensor& x, const tensor& weight, const tensor& mean,
+                                   const tensor& rstd, const tensor& residual_gradient, const tensor& dx,
+                                   const tensor& dweight, const tensor& dbias) = 0;
+  /// RMS normalisation (Zhang and Sennrich 2019, arXiv:1910.07467); arguments as for layer normalisation.
+  virtual void rms_norm_forward(const tensor& x, const tensor& delta, const tensor& weight, double epsilon,
+                                const tensor& residual, const tensor& y, const tensor& rstd) = 0;
+  virtual void rms_norm_backward(const tensor& dy, const tensor& x, const tensor& weight, const tensor& rstd,
+                                 const tensor& residual_gradient, const tensor& dx, const tensor& dweight) = 0;
+
+  // -- attention --------------------------------------------------------------
+
+  /// Rotary embedding (Su et al. 2021, arXiv:2104.09864) of the query and key heads of qkv, in place, in the
+  /// half-split layout of Llama: pairs are (i, i + head_size / 2). Row t of each sequence is at position
+  /// first_position + t. `inverse` rotates back: the backward pass on dqkv.
+  virtual void rotary(const attention_shape& geometry, double theta, std::int64_t first_position, bool inverse,
+                      const tensor& qkv) = 0;
+  /// Causal attention with scores scaled by 1 / sqrt(head_size); out[N, heads * head_size];
+  /// log_sum_exp[batch, heads, time] float32 (float64 on a float64 stream) for the backward pass. Online softmax
+  /// in tiles (Dao et al. 2022, arXiv:2205.14135): never time x time scores at once. Dropout acts on the softmax's
+  /// output; its counter is ((b * heads + h) * time + t) * time + s.
+  virtual void attention_forward(const attention_shape& geometry, const dropout_options& dropout, const tensor& qkv,
+                                 const tensor& out, const tensor& log_sum_exp) = 0;
+  virtual void attention_backward(const attention_shape& geometry, const dropout_options& dropout, const tensor& qkv,
+                                  const tensor& out, const tensor& log_sum_exp, const tensor& dout,
+                                  const tensor& dqkv) = 0;
+  /// For generation: appends the keys and values of qkv (geometry.time new rows a sequence) to the caches
+  /// [batch, capacity, kv_heads * head_size] at `first_position`, then attends over all positions so far.
+  virtual void attention_cached(const attention_shape& geometry, std::int64_t first_position, const tensor& qkv,
+                                const tensor& key_cache, const tensor& value_cache, const tensor& out) = 0;
+
+  // -- embeddings and loss ----------------------------------------------------
+
+  /// y[N, C] = token_table[tokens[n]] + position_table[first_position + n % time]; the latter optional.
+  /// tokens: int32[N].
+  virtual void embedding_forward(const tensor& tokens, std::int64_t time, std::int64_t first_position,
+                                 const tensor& token_table, const tensor& position_table, const tensor& y) = 0;
+  virtual void embedding_backward(const tensor& tokens, std::int64_t time, const tensor& dy,
+                                  const tensor& dtoken_table, const tensor& dposition_table) = 0;
+  /// Softmax cross-entropy of logits = hidden[N, C] * weight[V, C]^T against targets int32[N], in one pass that
+  /// never keeps all N x V logits. A target of -1 is masked: its loss and gradient are zero. losses[N] is float32
+  /// (float64 on a float64 stream). With `dhidden` given, the gradient of the SUM of losses: dhidden is overwritten,
+  /// dweight accumulates.
+  virtual void linear_cross_entropy(const tensor& hidden, const tensor& weight, const tensor& targets,
+                                    const tensor& losses, const tensor& dhidden, const tensor& dweight) = 0;
+
+  // -- reductions -------------------------------------------------------------
+
+  /// out = in[0] + in[1] + ... in that order; `out` may be in[0]. With `sum_of_squares` (float64, one element) the
+  /// sum of out's squares, in float64, by a fixed tree.
+  virtual void sum(std::span<const tensor> in, const tensor& out, const tensor& sum_of_squares) = 0;
+  /// out (float64, one element) = sum of x's squares.
+  virtual void sum_of_squares(const tensor& x, const tensor& out) = 0;
+  /// out (float64, one element) = sum of x's elements.
+  virtual void sum_elements(const tensor& x, const tensor& out) = 0;
+
+  // -- optimizer steps --------------------------------------------------------
+  // float32 (float64 on a float64 stream). Each `*_out` may be its input, or another buffer:
+  // a shard writes aside what a snapshot or a reader still holds.
+
+  virtual void adamw(const adamw_options& options, const tensor& gradient, const tensor& parameter,
+                     const tensor& first_moment, const tensor& second_moment, const tensor& parameter_out,
+                     const tensor& first_moment_out, const tensor& second_moment_out) = 0;
+  /// `velocity` and `velocity_out` are empty where momentum is zero.
+  virtual void sgd(const sgd_options& options, const tensor& gradient, const tensor& parameter,
+                   const tensor& velocity, const tensor& parameter_out, const tensor& velocity_out) = 0;
+  virtual void lion(const lion_options& options, const tensor& gradient, const tensor& parameter,
+                    const tensor& moment, const tensor& parameter_out, const tensor& moment_out) = 0;
+  /// Delay compensation (Zheng et al. 2017, arXiv:1609.08326): out = g + lambda * g * g * (now - then).
+  /// With `mean_square` given the adaptive form: mean_square = decay * mean_square + (1 - decay) * g * g, and lambda
+  /// is divided by sqrt(mean_square + 1e-7) element by element. `out` may be `gradient`. g is gradient_scale times
+  /// `gradient`; out is not scaled again.
+  virtual void compensate_delay(double lambda, double decay, double gradient_scale, const tensor& gradient,
+                                const tensor& now, const tensor& then, const tensor& mean_square,
+                                const tensor& out) = 0;
+
+ protected:
+  stream(device& on, dtype compute_type) noexcept : device_(on), compute_type_(compute_type) {}
+
+ private:
+  device& device_;
+  dtype compute_type_;
+};
+
+struct stream_options {
+  int threads = 1;  ///< intra-operation threads on host devices
+};
+
+struct memory_usage {
+  std::size_t in_use_bytes = 0;    ///< handed out and not given back
+  std::size_t peak_bytes = 0;      ///< highest in_use so far
+  std::size_t reserved_bytes = 0;  ///< taken from the system: in use or kept for reuse
+};
+
+/// Lives as long as the process; thread safe.
+class device {
+ public:
+  virtual ~device() = default;
+  device() = default;
+  device(const device&) = delete;
+  device& operator=(const device&) = delete;
+
+  /// "cpu", "reference", "cuda:0".
+  virtual std::string name() const = 0;
+  /// Whether tensor data are host addresses.
+  virtual bool is_host() const noexcept = 0;
+  virtual std::unique_ptr<stream> make_stream(const stream_options& options) = 0;
+  virtual tensor allocate(dtype type, shape extents) = 0;
+  virtual memory_usage memory() const = 0;
+  /// Gives cached memory back to the system.
+  virtual void trim() = 0;
+};
+
+inline tensor stream::allocate(dtype type, shape extents) { return device_.allocate(type, extents); }
+
+/// The processor, in float32, with vectorised kernels: runtime/tensor/cpu.
+device& cpu_device();
+/// Plain loops in float64: the reference that tests hold other devices against: runtime/tensor/reference.
+device& reference_device();
+/// By name; throws std::invalid_argument with the known names where there is none such.
+device& find_device(const std::string& name);
+
+}  // namespace troupe

@@ -25,10 +25,11 @@ struct named_tensor {
   tensor value;  ///< in host memory; maps the file when read from a cut
 };
 
-/// Which gradients of one lane a shard has applied: all steps below `next_step`.
+/// Which gradients of one lane a shard has applied: all steps below `next_step`, each once.
 struct lane_progress {
   std::uint32_t lane = 0;
   std::uint64_t next_step = 0;
+  std::uint64_t applied = 0;  ///< gradients that had effect, counted one by one: equals next_step, or P1 is broken
 };
 
 /// What a shard keeps: its part of the parameter space and optimizer state, and what it has applied (P1).
@@ -48,7 +49,8 @@ struct cut_manifest {
   std::map<std::string, std::string> documents;  ///< resolved configuration, tokenizer, data fingerprint, ...
 };
 
-/// A verified cut. Its tensors map the files and stay valid while any handle lives.
+/// A verified cut. Its tensors map the files (privately: writing to one changes no file) and stay valid while any
+/// handle lives.
 struct cut {
   std::filesystem::path path;
   cut_manifest manifest;

@@ -25,20 +25,10 @@
 #include <span>
 #include <string>
 
+#include "runtime/tensor/random.hpp"
 #include "runtime/tensor/tensor.hpp"
 
 namespace troupe {
-
-/// Key of the counter-based generator (Philox 4x32-10, Salmon et al. 2011, "Parallel
-/// Random Numbers: As Easy as 1, 2, 3"). A kernel uses the element's index as the counter,
-/// so the same key gives the same bits on every device and for any number of threads.
-struct random_key {
-  std::uint64_t high = 0;
-  std::uint64_t low = 0;
-
-  /// A key that differs for each (this key, word): fold in lane, step, layer in turn.
-  random_key fold(std::uint64_t word) const noexcept;
-};
 
 /// A point in a stream's work; made by `stream::record`.
 class event {
@@ -155,6 +145,7 @@ class stream {
   virtual void swiglu_forward(const tensor& x, const tensor& y) = 0;
   virtual void swiglu_backward(const tensor& x, const tensor& dy, const tensor& dx) = 0;
   /// y = x * mask / (1 - p); the backward pass is the same call on the gradient with the same key. y may be x.
+  /// Element i is dropped where random_word(key, i) < dropout_threshold(p).
   virtual void dropout(const dropout_options& options, const tensor& x, const tensor& y) = 0;
 
   // -- matrix products --------------------------------------------------------
@@ -201,7 +192,7 @@ class stream {
   /// Causal attention with scores scaled by 1 / sqrt(head_size); out[N, heads * head_size];
   /// log_sum_exp[batch, heads, time] float32 (float64 on a float64 stream) for the backward pass. Online softmax
   /// in tiles (Dao et al. 2022, arXiv:2205.14135): never time x time scores at once. Dropout acts on the softmax's
-  /// output; its counter is ((b * heads + h) * time + t) * time + s.
+  /// output; its element index is ((b * heads + h) * time + t) * time + s.
   virtual void attention_forward(const attention_shape& geometry, const dropout_options& dropout, const tensor& qkv,
                                  const tensor& out, const tensor& log_sum_exp) = 0;
   virtual void attention_backward(const attention_shape& geometry, const dropout_options& dropout, const tensor& qkv,

@@ -51,7 +51,8 @@ class host_buffer final : public buffer {
 std::byte* allocate_host_memory(std::size_t size_bytes) {
   if (size_bytes >= mapped_bytes_min)
     return map_huge_pages(size_bytes);
-  void* const memory = std::aligned_alloc(cache_line_bytes, round_up(std::max<std::size_t>(size_bytes, 1), cache_line_bytes));
+  const std::size_t wanted = round_up(std::max(size_bytes, cache_line_bytes), cache_line_bytes);
+  void* const memory = std::aligned_alloc(cache_line_bytes, wanted);
   if (memory == nullptr)
     throw std::bad_alloc();
   return static_cast<std::byte*>(memory);

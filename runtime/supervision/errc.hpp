@@ -1,6 +1,9 @@
 #pragma once
 
+/// The errors between actors and how they read. An error's context is text that reads from the root cause on.
+
 #include <cstdint>
+#include <exception>
 #include <string>
 
 #include <caf/all.hpp>
@@ -20,9 +23,22 @@ enum class errc : std::uint8_t {
 
 /// An error whose context is `message`. Contexts read from the root cause on.
 caf::error make_error(errc code, std::string message);
-/// "code: message".
+
+/// "code: message"; for an error of CAF's, its code and context; "normal" for none.
 std::string describe(const caf::error& reason);
+
+/// The message alone, or the code where there is none: what a longer sentence begins with.
+std::string root_cause(const caf::error& reason);
+
 /// Whether `reason` carries this code.
 bool is(const caf::error& reason, errc code);
+
+/// The error that an exception becomes when it leaves a handler or a factory: input_error turns into errc::bad_input,
+/// anything else into caf::sec::runtime_error; the context is what().
+caf::error to_error(const std::exception_ptr& thrown);
+
+/// Makes `self` end with `to_error` of an exception that leaves one of its handlers; by default CAF prints what() and
+/// loses it. Call it first thing in the function that returns the behavior.
+void keep_exceptions(caf::scheduled_actor* self);
 
 }  // namespace troupe

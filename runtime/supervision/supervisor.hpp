@@ -4,6 +4,11 @@
 /// in the presence of software errors"): a supervisor starts its children from specifications, monitors them, and
 /// restarts by strategy; past its intensity it stops its children and fails itself, root cause first, so that its
 /// own supervisor decides. A supervisor is an actor and may be the child of another.
+///
+/// What differs from OTP: nothing blocks, so children may fail while others are being stopped or wait for their
+/// back-off, and are then taken into the same restart; restarts wait (back-off); a failed start is a failure like any
+/// other, the first start's too; a failure with errc::bad_input escalates at once, since a restart would meet the same
+/// input; a transient child that ended normally stays so when its siblings are restarted.
 
 #include <chrono>
 #include <cstdint>
@@ -43,6 +48,9 @@ struct child_spec {
   /// Spawns the child. Called on the supervisor's thread; a throw counts as a failed start.
   std::function<caf::actor(caf::actor_system&, const child_context&)> start;
   restart_kind restart = restart_kind::permanent;
+  /// How long the child may take to end when told to, before it is killed. Give a supervisor the sum of what its
+  /// children may take.
+  std::chrono::milliseconds stop_within{5'000};
 };
 
 struct supervisor_options {
@@ -54,17 +62,27 @@ struct supervisor_options {
   std::chrono::milliseconds backoff_max{10'000};
   double jitter = 0.2;           ///< of the back-off, either way
   std::uint64_t jitter_seed = 0;
+  /// How long a killed child may take to end before it is given up: it is wedged inside a handler, which nobody can
+  /// interrupt. Its successor starts without it.
+  std::chrono::milliseconds kill_within{1'000};
 };
 
 /// Told to the listener, in order.
 struct child_event {
-  enum class kind : std::uint8_t { started, ended, restarting, stopped, escalated };
+  enum class kind : std::uint8_t {
+    started,
+    ended,       ///< by itself: a failure, or a normal end; or it could not be started
+    restarting,  ///< it, and whom its end concerns, will be started again; one event counts toward the intensity
+    stopped,     ///< told to, by shut_down, by stop_child, or because a sibling failed
+    abandoned,   ///< did not end even when killed
+    escalated,   ///< the supervisor gave up because of this child
+  };
   kind what = kind::started;
   std::string supervisor;
   std::string child;
   std::uint64_t incarnation = 0;
   caf::actor handle;             ///< started: the child
-  caf::error reason;             ///< ended, restarting, escalated: why
+  caf::error reason;             ///< ended, restarting: why; escalated: what the supervisor ends with
   std::string explanation;       ///< one line for people, root cause first
   std::chrono::milliseconds delay{0};  ///< restarting: the back-off
 };
@@ -73,9 +91,9 @@ struct child_event {
 
 /// Adds and starts a child after those there are; replies with its handle, or an error where the name is taken.
 struct start_child { child_spec spec; };
-/// Stops a child and forgets it.
+/// Stops a child and forgets it; replies, without content, once it is gone. errc::unknown_name where there is none.
 struct stop_child { std::string name; };
-/// Stops all children in reverse order, then ends normally.
+/// Stops all children in reverse order, then replies, without content, and ends normally.
 struct shut_down {};
 struct list_children {};
 struct child_status {
@@ -83,16 +101,27 @@ struct child_status {
   std::uint64_t incarnation = 0;
   caf::actor handle;  ///< empty while it waits to be restarted
 };
-struct child_list { std::vector<child_status> children; };
+struct child_list {
+  std::vector<child_status> children;  ///< in the order of their starts
+  std::uint64_t restarts = 0;          ///< so far
+  std::uint64_t abandoned = 0;         ///< children given up so far
+};
 
 using supervisor_actor = caf::typed_actor<caf::replies_to<start_child>::with<caf::actor>,
-                                          caf::replies_to<stop_child>::with<caf::unit_t>,
-                                          caf::replies_to<shut_down>::with<caf::unit_t>,
+                                          caf::reacts_to<stop_child>, caf::reacts_to<shut_down>,
                                           caf::replies_to<list_children>::with<child_list>>;
 
-/// Starts `children` in order before it handles any message. Each start is published in `names`, each end withdrawn.
-/// `listener` (optional) receives every child_event. The supervisor links to nobody: monitor it. It fails with
-/// `errc::escalated`, whose context names the child and its reason.
+/// Starts `children` in order before it handles any message. Each start is published in `names`, each end withdrawn;
+/// incarnations go on from those `names` knows, so that they rise even when the supervisor itself is restarted.
+/// `listener` (optional) receives every child_event.
+///
+/// How it ends, and its children with it:
+/// - gave up: stops the children in reverse order, then fails with errc::escalated (errc::bad_input where that was the
+///   reason) and the root cause first: "shard/3: disk full; after 5 restarts in 60 s supervisor 'shards' gave up";
+/// - shut_down, or an exit message with caf::exit_reason::user_shutdown: stops the children in reverse order;
+/// - any other exit message, or its last handle is dropped: ends at once and kills the children.
+///
+/// It links to nobody: monitor it. Throws std::invalid_argument where two children share a name or `names` is empty.
 supervisor_actor spawn_supervisor(caf::actor_system& system, const supervisor_options& options,
                                   directory_actor names, std::vector<child_spec> children, caf::actor listener = {});
 

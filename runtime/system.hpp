@@ -1,0 +1,52 @@
+#pragma once
+
+/// How Troupe sets CAF up, and the few things about actors that CAF leaves open.
+
+#include <chrono>
+#include <cstddef>
+#include <utility>
+
+#include <caf/all.hpp>
+
+namespace troupe {
+
+/// Threads that share one queue (a waking worker costs less than stealing does), and no log. The scheduler's threads
+/// serve actors that coordinate; actors that compute have their own, see spawn_computing.
+class system_config : public caf::actor_system_config {
+ public:
+  /// 0 threads: one for each core, but between 2 and 8.
+  explicit system_config(std::size_t threads = 0);
+};
+
+/// Whether `system` runs on the simulator's scheduler: one thread and virtual time.
+bool is_simulated(caf::actor_system& system);
+
+/// Spawns an actor that computes: it owns a thread, except in a simulation, which has only one.
+template <class F, class... Ts>
+auto spawn_computing(caf::actor_system& system, F f, Ts&&... xs) {
+  return is_simulated(system) ? system.spawn(std::move(f), std::forward<Ts>(xs)...)
+                              : system.spawn<caf::detached>(std::move(f), std::forward<Ts>(xs)...);
+}
+
+/// The same for an actor that is a class.
+template <class Actor, class... Ts>
+auto spawn_computing_class(caf::actor_system& system, Ts&&... xs) {
+  return is_simulated(system) ? system.spawn<Actor>(std::forward<Ts>(xs)...)
+                              : system.spawn<Actor, caf::detached>(std::forward<Ts>(xs)...);
+}
+
+/// Sends an exit message to `whom` that overtakes ordinary messages. An actor without an exit handler of its own ends
+/// with `reason`; caf::exit_reason::kill spares nobody. An actor inside a handler, or one that awaits a response,
+/// looks at it only afterwards.
+void send_exit(const caf::actor& whom, caf::error reason);
+
+/// Runs `f` on `self`'s thread after `delay` by the actor clock, unless `self` has ended. Needs no handler in the
+/// behavior: the timer is a request that nobody answers.
+template <class F>
+void run_later(caf::scheduled_actor* self, std::chrono::milliseconds delay, F f) {
+  const auto request = self->new_request_id(caf::message_priority::normal);
+  self->request_response_timeout(caf::duration{delay}, request);
+  self->add_multiplexed_response_handler(request.response_id(), caf::behavior{[f](caf::error&) mutable { f(); }});
+}
+
+}  // namespace troupe

@@ -33,6 +33,14 @@ class tokenizer {
   virtual std::string serialize() const = 0;
 };
 
+/// The reverse of `kind` and `serialize`. Throws input_error for a kind or bytes that no tokenizer has written.
 std::shared_ptr<const tokenizer> deserialize_tokenizer(std::string_view kind, std::string_view bytes);
+
+/// Kind "bytes": a token is a byte; 256 ends a document, and has no text. Represents everything.
+std::shared_ptr<const tokenizer> make_byte_tokenizer();
+
+/// Kind "characters": a token is one of the given code points, numbered in their order as nanoGPT does.
+/// `alphabet` is UTF-8; its order and repetitions do not matter. Documents are separated by newlines.
+std::shared_ptr<const tokenizer> make_character_tokenizer(std::string_view alphabet);
 
 }  // namespace troupe

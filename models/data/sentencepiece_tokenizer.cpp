@@ -1,0 +1,133 @@
+#include "models/data/sentencepiece_tokenizer.hpp"
+
+#include <fmt/format.h>
+#include <sentencepiece_processor.h>
+#include <sentencepiece_trainer.h>
+
+#include "models/data/utf8.hpp"
+#include "runtime/error.hpp"
+
+namespace troupe {
+
+namespace {
+
+class sentencepiece_tokenizer final : public tokenizer {
+ public:
+  explicit sentencepiece_tokenizer(std::string_view model) : model_(model) {
+    if (const auto status = processor_.LoadFromSerializedProto(model_); !status.ok())
+      throw input_error(fmt::format("this is no sentencepiece model: {}", status.error_message()));
+  }
+
+  std::string kind() const override { return "sentencepiece"; }
+  std::int64_t size() const noexcept override { return processor_.GetPieceSize(); }
+  std::int32_t end_of_document() const noexcept override { return processor_.eos_id(); }
+  std::string serialize() const override { return model_; }
+
+  std::vector<std::int32_t> encode(std::string_view text) const override {
+    if (const std::size_t bad = utf8::first_invalid(text); bad < text.size())
+      throw input_error(fmt::format("the text is not UTF-8 at {}", utf8::describe_position(text, bad)));
+    std::vector<int> tokens;
+    if (const auto status = processor_.Encode(text, &tokens); !status.ok())
+      throw input_error(fmt::format("sentencepiece cannot encode the text: {}", status.error_message()));
+    return tokens;
+  }
+
+  std::string decode(const std::vector<std::int32_t>& tokens) const override {
+    std::string out;
+    std::vector<int> known;
+    const auto flush = [&] {
+      std::string text;
+      if (const auto status = processor_.Decode(known, &text); !status.ok())
+        throw input_error(fmt::format("sentencepiece cannot decode the tokens: {}", status.error_message()));
+      out += text;
+      known.clear();
+    };
+    for (const std::int32_t token : tokens) {
+      if (token >= 0 && token < size()) {
+        known.push_back(token);
+      } else {
+        flush();
+        utf8::append(out, utf8::replacement);
+      }
+    }
+    flush();
+    return out;
+  }
+
+ private:
+  std::string model_;
+  sentencepiece::SentencePieceProcessor processor_;
+};
+
+/// A line_source as the trainer wants it, with lines cut to what it does not skip.
+class sentences final : public sentencepiece::SentenceIterator {
+ public:
+  explicit sentences(const line_source& lines) : lines_(lines) { Next(); }
+
+  bool done() const override { return done_; }
+  const std::string& value() const override { return sentence_; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+  void Next() override {
+    while (rest_.empty() && !done_)
+      done_ = !lines_(rest_);
+    sentence_ = rest_.substr(0, cut());
+    rest_.remove_prefix(sentence_.size());
+  }
+
+  static constexpr std::size_t size_max = 4096;  // bytes
+
+ private:
+  std::size_t cut() const noexcept {
+    if (rest_.size() <= size_max)
+      return rest_.size();
+    std::size_t at = size_max;
+    while (at > 0 && (rest_[at] & 0xC0) == 0x80)
+      --at;
+    return at == 0 ? size_max : at;
+  }
+
+  const line_source& lines_;
+  std::string_view rest_;
+  std::string sentence_;
+  bool done_ = false;
+};
+
+}  // namespace
+
+std::shared_ptr<const tokenizer> load_sentencepiece(std::string_view model) {
+  return std::make_shared<sentencepiece_tokenizer>(model);
+}
+
+std::shared_ptr<const tokenizer> train_sentencepiece(const line_source& lines, std::int64_t vocabulary) {
+  sentences input(lines);
+  std::string model;
+  const auto status = sentencepiece::SentencePieceTrainer::Train(
+    {
+      {"model_type", "bpe"},
+      {"vocab_size", std::to_string(vocabulary)},
+      {"byte_fallback", "true"},
+      // Text comes back as it was: nothing normalised, nothing stripped, no space put in front.
+      {"normalization_rule_name", "identity"},
+      {"remove_extra_whitespaces", "false"},
+      {"add_dummy_prefix", "false"},
+      {"allow_whitespace_only_pieces", "true"},
+      {"split_digits", "true"},
+      {"user_defined_symbols", "\n"},
+      {"bos_id", "-1"},
+      {"unk_id", "0"},
+      {"eos_id", "1"},
+      {"character_coverage", "0.9995"},
+      {"max_sentence_length", std::to_string(sentences::size_max)},
+      {"num_threads", "1"},
+      {"minloglevel", "2"},
+    },
+    &input, &model);
+  if (!status.ok())
+    throw input_error(fmt::format("cannot train a sentencepiece model of {} pieces on the corpus: {}; set another "
+                                  "vocabulary or give more text",
+                                  vocabulary, status.error_message()));
+  return load_sentencepiece(model);
+}
+
+}  // namespace troupe

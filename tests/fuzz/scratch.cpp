@@ -1,0 +1,42 @@
+#include <cstdlib>
+#include <fstream>
+#include <stdexcept>
+
+#include "tests/fuzz/fuzz.hpp"
+
+namespace troupe::fuzz {
+
+namespace {
+
+struct temporary_folder {
+  std::filesystem::path path;
+
+  temporary_folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "troupe-fuzz-XXXXXX").string();
+    if (!mkdtemp(name.data()))
+      throw std::runtime_error("cannot make a folder such as " + name);
+    path = name;
+  }
+  ~temporary_folder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+};
+
+}  // namespace
+
+const std::filesystem::path& scratch_folder() {
+  static const temporary_folder folder;
+  return folder.path;
+}
+
+std::filesystem::path scratch_file(std::string_view bytes, std::string_view name) {
+  std::filesystem::path path = scratch_folder() / name;
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  if (!out.flush())
+    throw std::runtime_error("cannot write " + path.string());
+  return path;
+}
+
+}  // namespace troupe::fuzz

@@ -3,16 +3,18 @@
 #include <cstdint>
 #include <string>
 
+#include "models/layers/feed_forward.hpp"
+#include "models/layers/norm.hpp"
 #include "models/model.hpp"
 
 namespace troupe {
 
 /// A decoder-only transformer that spans GPT-2 (Radford et al. 2019) and Llama (Touvron et al. 2023,
-/// arXiv:2302.13971). The presets `gpt2()` and `llama()` fill in what the papers fix.
+/// arXiv:2302.13971). The presets `gpt2()` and `llama()` fill in the architecture of the papers, not the sizes.
 struct transformer_settings {
   enum class position_kind : std::uint8_t { learned, rotary };
-  enum class norm_kind : std::uint8_t { layer_norm, rms_norm };
-  enum class feed_forward_kind : std::uint8_t { gelu, gelu_tanh, relu, silu, swiglu };
+  using norm_kind = troupe::norm_kind;
+  using feed_forward_kind = feed_forward_settings::kind;
 
   std::int64_t vocabulary = 0;  ///< tokens; from the tokenizer where a run file does not say
   std::int64_t context = 64;    ///< most positions a sequence has
@@ -35,8 +37,11 @@ struct transformer_settings {
   static transformer_settings llama();
 };
 
-/// Blocks: "embedding", "blocks.0" .. "blocks.N-1", "head". Throws std::invalid_argument naming the setting
-/// that is impossible (heads that do not divide channels, ...).
+/// Checks the settings and replaces every 0 that stands for a default. Throws std::invalid_argument naming the
+/// setting that is impossible (heads that do not divide channels, ...).
+transformer_settings resolved(const transformer_settings& settings);
+
+/// Blocks: "embedding", "blocks.0" .. "blocks.N-1", "head". Throws as `resolved` does.
 model make_transformer(const transformer_settings& settings);
 
 /// FLOPs of one training step (forward and backward) for each token: 6 per parameter that multiplies

@@ -1,0 +1,54 @@
+#include "models/pass.hpp"
+
+#include <algorithm>
+#include <cassert>
+#include <utility>
+
+#include "models/model.hpp"
+
+namespace troupe {
+
+pass::pass(const model& of, stream& on)
+    : on(on),
+      parameters(of.parameters().size()),
+      gradients(of.parameters().size()),
+      recompute(of.block_count(), false) {
+  // nop
+}
+
+void pass::begin(batch next, random_key key) {
+  input_.tokens = on.to_device(next.tokens);
+  input_.targets = next.targets ? on.to_device(next.targets) : tensor{};
+  key_ = key;
+  carry_ = {};
+  saved_.clear();
+  logits = {};
+  losses = {};
+}
+
+void pass::save(tensor value) {
+  if (keeps())
+    saved_.push_back(std::move(value));
+}
+
+tensor pass::restore() {
+  assert(!saved_.empty());
+  tensor value = std::move(saved_.back());
+  saved_.pop_back();
+  return value;
+}
+
+double pass::loss_sum() const {
+  assert(losses);
+  const tensor sum = on.allocate(dtype::float64, {});
+  on.sum_elements(losses, sum);
+  return *on.to_host(sum).data<double>();
+}
+
+std::int64_t pass::target_count() const {
+  assert(input_.targets);
+  const tensor targets = on.to_host(input_.targets);
+  return std::ranges::count_if(targets.elements<std::int32_t>(), [](auto target) { return target >= 0; });
+}
+
+}  // namespace troupe

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/checkpoint/file_writer.hpp"
 #include "runtime/tensor/tensor.hpp"
 
 namespace troupe {
@@ -69,7 +70,8 @@ class checkpoint_store {
  public:
   struct options {
     retention keep;
-    bool flush = true;  ///< fsync; off only where a test does not need it
+    bool flush = true;      ///< fsync; off only where a test does not need it
+    write_hook hook = {};  ///< called before every step of writing
   };
   checkpoint_store(std::filesystem::path directory, options chosen);
 
@@ -77,7 +79,8 @@ class checkpoint_store {
   /// order, and again (the last one counts). Throws system_error. Returns the bytes written.
   std::size_t write_shard(std::uint64_t step, const shard_snapshot& part);
   /// Publishes the cut whose shards 0 .. shard_count - 1 were all written, then applies retention.
-  /// Returns its directory.
+  /// Returns its directory. One thread at a time. A cut of that step which was published before is replaced; one that
+  /// readers map stays good for them. Throws input_error where a part is missing or torn, system_error.
   std::filesystem::path publish(const cut_manifest& manifest);
   /// Removes what was written aside and never published.
   void discard_unpublished();
@@ -90,9 +93,15 @@ class checkpoint_store {
   const std::filesystem::path& directory() const noexcept { return directory_; }
 
  private:
+  std::filesystem::path aside(std::uint64_t step) const;
+  void apply_retention(std::uint64_t newest);
+
   std::filesystem::path directory_;
   options options_;
 };
+
+/// The step in the name of a cut's directory; nothing where the name is no cut's.
+std::optional<std::uint64_t> step_of(const std::filesystem::path& directory);
 
 /// Reads and verifies one cut directory. Throws input_error naming file and fault.
 cut read_cut(const std::filesystem::path& directory);

@@ -1,0 +1,94 @@
+#include "kernel_case.hpp"
+
+#include <array>
+#include <cmath>
+#include <cstdlib>
+
+namespace troupe::tests {
+
+namespace {
+
+double rounded_to_float(double value) {
+  return static_cast<double>(static_cast<float>(value));
+}
+
+}  // namespace
+
+std::int64_t dice::extent() {
+  static constexpr std::array<std::int64_t, 6> small{1, 2, 3, 4, 5, 7};
+  static constexpr std::array<std::int64_t, 16> medium{1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 33, 47, 64, 65, 97, 130};
+  static constexpr std::array<std::int64_t, 6> large{64, 96, 127, 130, 192, 257};
+  const auto pick = [this](const auto& from) { return from[static_cast<std::size_t>(below(std::ssize(from)))]; };
+  switch (size_) {
+    case scale::small: return pick(small);
+    case scale::medium: return pick(medium);
+    case scale::large: return pick(large);
+  }
+  return 1;
+}
+
+std::int64_t dice::count() {
+  switch (size_) {
+    case scale::small: return 1 + below(40);
+    case scale::medium: return coin() ? 1 + below(70) : 1 + below(20000);
+    case scale::large: return 100000 + below(300000);
+  }
+  return 1;
+}
+
+slot kernel_case::add(role as, shape extents) {
+  argument& added = arguments.emplace_back();
+  added.role = as;
+  added.extents = extents;
+  const auto draw = [&](std::vector<double>& values) {
+    values.resize(static_cast<std::size_t>(extents.count()));
+    for (double& value : values)
+      value = rounded_to_float(roll_.normal());
+  };
+  if (as != role::output && as != role::saved)
+    draw(added.values);
+  if (as == role::output || as == role::parameter)
+    draw(added.gradient);
+  return {arguments.size() - 1};
+}
+
+slot kernel_case::total() {
+  const slot added = saved({1});
+  arguments.back().is_double = true;
+  return added;
+}
+
+slot kernel_case::tokens(shape extents, std::int64_t end, bool masked) {
+  const slot added = constant(extents);
+  arguments.back().is_integer = true;
+  for (double& value : arguments.back().values)
+    value = masked && roll_.below(4) == 0 ? -1 : static_cast<double>(roll_.below(end));
+  return added;
+}
+
+slot kernel_case::positive(slot which) {
+  for (double& value : arguments[which.index].values)
+    value = std::abs(value);
+  return which;
+}
+
+void kernel_case::sum_up(slot out) {
+  for (double& value : arguments[out.index].gradient)
+    value = 1;
+}
+
+std::vector<named_kernel> all_kernels() {
+  std::vector<named_kernel> all;
+  for (const auto section : {elementwise_kernels, matmul_kernels, normalization_kernels, attention_kernels,
+                             embedding_and_loss_kernels, reduction_kernels, optimizer_kernels})
+    for (const named_kernel& kernel : section())
+      all.push_back(kernel);
+  return all;
+}
+
+std::uint64_t first_seed() {
+  const char* const seed = std::getenv("TROUPE_TEST_SEED");
+  return seed != nullptr ? std::strtoull(seed, nullptr, 10) : 1;
+}
+
+}  // namespace troupe::tests

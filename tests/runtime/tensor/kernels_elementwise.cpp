@@ -1,0 +1,69 @@
+#include "kernel_case.hpp"
+
+namespace troupe::tests {
+
+namespace {
+
+kernel_case scaled_add(dice& roll) {
+  kernel_case k("scaled_add", roll);
+  const auto count = roll.count();
+  const double alpha = roll.normal(), beta = roll.normal();
+  const slot a = k.input({count}), b = roll.coin() ? k.input({count}) : slot(), out = k.output({count});
+  if (roll.coin())
+    k.share(out, a);
+  k.forward = [=](stream& s, const tensors& t) { s.scaled_add(alpha, t[a], beta, t[b], t[out]); };
+  return k;
+}
+
+template <activation kind>
+kernel_case activation_of(dice& roll) {
+  kernel_case k("activation", roll);
+  const auto count = roll.count();
+  const slot x = k.input({count}), y = k.output({count});
+  for (double& value : k[x].values)
+    value *= 3;  // into the tails
+  if (roll.coin())
+    k.share_gradient(x, y);
+  k.forward = [=](stream& s, const tensors& t) { s.activation_forward(kind, t[x], t[y]); };
+  k.backward = [=](stream& s, const tensors& t, const tensors& d) {
+    s.activation_backward(kind, t[x], d[y], d[x]);
+  };
+  return k;
+}
+
+kernel_case swiglu(dice& roll) {
+  kernel_case k("swiglu", roll);
+  const auto rows = roll.extent(), width = roll.extent();
+  const slot x = k.input({rows, 2 * width}), y = k.output({rows, width});
+  k.forward = [=](stream& s, const tensors& t) { s.swiglu_forward(t[x], t[y]); };
+  k.backward = [=](stream& s, const tensors& t, const tensors& d) { s.swiglu_backward(t[x], d[y], d[x]); };
+  return k;
+}
+
+kernel_case dropout(dice& roll) {
+  kernel_case k("dropout", roll);
+  const auto count = roll.count();
+  const dropout_options options{roll.coin() ? 0.1 : 0.5, roll.key()};
+  const slot x = k.input({count}), y = k.output({count});
+  if (roll.coin())
+    k.share(y, x);
+  if (roll.coin())
+    k.share_gradient(x, y);
+  k.forward = [=](stream& s, const tensors& t) { s.dropout(options, t[x], t[y]); };
+  k.backward = [=](stream& s, const tensors&, const tensors& d) { s.dropout(options, d[y], d[x]); };
+  return k;
+}
+
+}  // namespace
+
+std::vector<named_kernel> elementwise_kernels() {
+  return {{"scaled_add", scaled_add},
+          {"activation relu", activation_of<activation::relu>},
+          {"activation gelu", activation_of<activation::gelu>},
+          {"activation gelu_tanh", activation_of<activation::gelu_tanh>},
+          {"activation silu", activation_of<activation::silu>},
+          {"swiglu", swiglu},
+          {"dropout", dropout}};
+}
+
+}  // namespace troupe::tests

@@ -1,0 +1,60 @@
+#include "kernel_case.hpp"
+
+namespace troupe::tests {
+
+namespace {
+
+kernel_case embedding(dice& roll) {
+  kernel_case k("embedding", roll);
+  const auto batch = roll.factor(), time = roll.extent(), channels = roll.extent(), vocabulary = roll.extent();
+  const slot tokens = k.tokens({batch, time}, vocabulary), table = k.parameter({vocabulary, channels});
+  const slot positions = roll.coin() ? k.parameter({time + roll.below(3), channels}) : slot();
+  const slot y = k.output({batch, time, channels});
+  k.forward = [=](stream& s, const tensors& t) {
+    s.embedding_forward(t[tokens], time, 0, t[table], t[positions], t[y]);
+  };
+  k.backward = [=](stream& s, const tensors& t, const tensors& d) {
+    s.embedding_backward(t[tokens], time, d[y], d[table], d[positions]);
+  };
+  return k;
+}
+
+/// As in generation: positions go on from those seen before.
+kernel_case embedding_continued(dice& roll) {
+  kernel_case k("embedding continued", roll);
+  const auto batch = roll.factor(), time = roll.factor(), channels = roll.extent(), vocabulary = roll.extent();
+  const auto position = roll.below(50);
+  const slot tokens = k.tokens({batch, time}, vocabulary), table = k.constant({vocabulary, channels});
+  const slot positions = k.constant({position + time, channels}), y = k.output({batch, time, channels});
+  k.forward = [=](stream& s, const tensors& t) {
+    s.embedding_forward(t[tokens], time, position, t[table], t[positions], t[y]);
+  };
+  return k;
+}
+
+kernel_case linear_cross_entropy(dice& roll) {
+  kernel_case k("linear_cross_entropy", roll);
+  const auto rows = roll.extent(), channels = roll.extent();
+  const auto vocabulary = roll.extent() * roll.factor() + 1;
+  const slot hidden = k.input({rows, channels});
+  const slot weight = roll.below(4) == 0 ? k.constant({vocabulary, channels}) : k.parameter({vocabulary, channels});
+  const slot targets = k.tokens({rows}, vocabulary, true), losses = k.output({rows});
+  k.sum_up(losses);
+  k.forward = [=](stream& s, const tensors& t) {
+    s.linear_cross_entropy(t[hidden], t[weight], t[targets], t[losses], {}, {});
+  };
+  k.backward = [=](stream& s, const tensors& t, const tensors& d) {
+    s.linear_cross_entropy(t[hidden], t[weight], t[targets], t[losses], d[hidden], d[weight]);
+  };
+  return k;
+}
+
+}  // namespace
+
+std::vector<named_kernel> embedding_and_loss_kernels() {
+  return {{"embedding", embedding},
+          {"embedding continued", embedding_continued},
+          {"linear_cross_entropy", linear_cross_entropy}};
+}
+
+}  // namespace troupe::tests

@@ -1,0 +1,58 @@
+#include "kernel_case.hpp"
+
+namespace troupe::tests {
+
+namespace {
+
+kernel_case matmul(dice& roll) {
+  kernel_case k("matmul", roll);
+  const auto m = roll.extent(), n = roll.extent(), inner = roll.extent();
+  const matmul_options options{.transpose_a = roll.coin(), .transpose_b = roll.coin(), .accumulate = roll.coin(),
+                               .alpha = roll.coin() ? 1.0 : roll.normal()};
+  const slot a = k.constant(options.transpose_a ? shape{inner, m} : shape{m, inner});
+  const slot b = k.constant(options.transpose_b ? shape{n, inner} : shape{inner, n});
+  const slot c = options.accumulate ? k.updated({m, n}) : k.output({m, n});
+  k.forward = [=](stream& s, const tensors& t) { s.matmul(t[a], t[b], t[c], options); };
+  return k;
+}
+
+/// Each of what is optional is there or not: the bias, and the gradients of x, weight and bias.
+kernel_case linear(dice& roll) {
+  kernel_case k("linear", roll);
+  const auto batch = roll.factor(), rows = roll.extent(), inputs = roll.extent(), outputs = roll.extent();
+  const slot x = roll.below(4) == 0 ? k.constant({batch, rows, inputs}) : k.input({batch, rows, inputs});
+  const slot weight = roll.below(4) == 0 ? k.constant({outputs, inputs}) : k.parameter({outputs, inputs});
+  const slot bias = roll.coin() ? k.parameter({outputs}) : slot();
+  const slot y = k.output({batch, rows, outputs});
+  k.forward = [=](stream& s, const tensors& t) { s.linear_forward(t[x], t[weight], t[bias], t[y]); };
+  k.backward = [=](stream& s, const tensors& t, const tensors& d) {
+    s.linear_backward(d[y], t[x], t[weight], d[x], d[weight], d[bias]);
+  };
+  return k;
+}
+
+template <activation kind>
+kernel_case linear_activation(dice& roll) {
+  kernel_case k("linear_activation", roll);
+  const auto rows = roll.extent(), inputs = roll.extent(), outputs = roll.extent();
+  const slot x = k.input({rows, inputs}), weight = k.parameter({outputs, inputs});
+  const slot bias = roll.coin() ? k.parameter({outputs}) : slot();
+  const slot pre = k.output({rows, outputs}), y = k.output({rows, outputs});
+  k.forward = [=](stream& s, const tensors& t) {
+    s.linear_activation_forward(kind, t[x], t[weight], t[bias], t[pre], t[y]);
+  };
+  return k;
+}
+
+}  // namespace
+
+std::vector<named_kernel> matmul_kernels() {
+  return {{"matmul", matmul},
+          {"linear", linear},
+          {"linear_activation relu", linear_activation<activation::relu>},
+          {"linear_activation gelu", linear_activation<activation::gelu>},
+          {"linear_activation gelu_tanh", linear_activation<activation::gelu_tanh>},
+          {"linear_activation silu", linear_activation<activation::silu>}};
+}
+
+}  // namespace troupe::tests

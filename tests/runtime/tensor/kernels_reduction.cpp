@@ -1,0 +1,45 @@
+#include "kernel_case.hpp"
+
+namespace troupe::tests {
+
+namespace {
+
+kernel_case sum(dice& roll) {
+  kernel_case k("sum", roll);
+  const auto count = roll.count();
+  std::vector<slot> parts;
+  for (std::int64_t i = roll.factor(); i > 0; --i)
+    parts.push_back(k.constant({count}));
+  const slot out = k.output({count}), squares = roll.coin() ? k.total() : slot();
+  if (roll.coin())
+    k.share(out, parts.front());
+  k.forward = [=](stream& s, const tensors& t) {
+    std::vector<tensor> in;
+    for (const slot part : parts)
+      in.push_back(t[part]);
+    s.sum(in, t[out], t[squares]);
+  };
+  return k;
+}
+
+kernel_case sum_of_squares(dice& roll) {
+  kernel_case k("sum_of_squares", roll);
+  const slot x = k.constant({roll.count()}), out = k.total();
+  k.forward = [=](stream& s, const tensors& t) { s.sum_of_squares(t[x], t[out]); };
+  return k;
+}
+
+kernel_case sum_elements(dice& roll) {
+  kernel_case k("sum_elements", roll);
+  const slot x = k.constant({roll.count()}), out = k.total();
+  k.forward = [=](stream& s, const tensors& t) { s.sum_elements(t[x], t[out]); };
+  return k;
+}
+
+}  // namespace
+
+std::vector<named_kernel> reduction_kernels() {
+  return {{"sum", sum}, {"sum_of_squares", sum_of_squares}, {"sum_elements", sum_elements}};
+}
+
+}  // namespace troupe::tests

@@ -4,8 +4,11 @@
 #include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
 
+#include <algorithm>
+
 #include "models/data/utf8.hpp"
 #include "runtime/error.hpp"
+#include "runtime/mapped_file.hpp"
 
 namespace troupe {
 
@@ -59,35 +62,31 @@ class sentencepiece_tokenizer final : public tokenizer {
   sentencepiece::SentencePieceProcessor processor_;
 };
 
-/// A line_source as the trainer wants it, with lines cut to what it does not skip.
+/// The lines of a text as the trainer wants them, cut to the length beyond which it skips them.
 class sentences final : public sentencepiece::SentenceIterator {
  public:
-  explicit sentences(const line_source& lines) : lines_(lines) { Next(); }
+  explicit sentences(std::string_view text) : rest_(text) { Next(); }
 
   bool done() const override { return done_; }
   const std::string& value() const override { return sentence_; }
   sentencepiece::util::Status status() const override { return {}; }
 
   void Next() override {
-    while (rest_.empty() && !done_)
-      done_ = !lines_(rest_);
-    sentence_ = rest_.substr(0, cut());
-    rest_.remove_prefix(sentence_.size());
+    rest_.remove_prefix(std::min(rest_.find_first_not_of('\n'), rest_.size()));
+    done_ = rest_.empty();
+    std::size_t size = std::min(rest_.find('\n'), rest_.size());
+    if (size > size_max) {
+      size = size_max;
+      while ((rest_[size] & 0xC0) == 0x80)  // not inside a character
+        --size;
+    }
+    sentence_ = rest_.substr(0, size);
+    rest_.remove_prefix(size);
   }
 
   static constexpr std::size_t size_max = 4096;  // bytes
 
  private:
-  std::size_t cut() const noexcept {
-    if (rest_.size() <= size_max)
-      return rest_.size();
-    std::size_t at = size_max;
-    while (at > 0 && (rest_[at] & 0xC0) == 0x80)
-      --at;
-    return at == 0 ? size_max : at;
-  }
-
-  const line_source& lines_;
   std::string_view rest_;
   std::string sentence_;
   bool done_ = false;
@@ -99,8 +98,19 @@ std::shared_ptr<const tokenizer> load_sentencepiece(std::string_view model) {
   return std::make_shared<sentencepiece_tokenizer>(model);
 }
 
-std::shared_ptr<const tokenizer> train_sentencepiece(const line_source& lines, std::int64_t vocabulary) {
-  sentences input(lines);
+std::shared_ptr<const tokenizer> load_sentencepiece_file(const std::string& path) {
+  const mapped_file file(path);
+  try {
+    return load_sentencepiece(file.bytes());
+  } catch (const input_error& failure) {
+    throw input_error(fmt::format("{}: {}", path, failure.what()));
+  }
+}
+
+std::shared_ptr<const tokenizer> train_sentencepiece(std::string_view text, std::int64_t vocabulary) {
+  if (const std::size_t bad = utf8::first_invalid(text); bad < text.size())
+    throw input_error(fmt::format("the text is not UTF-8 at {}", utf8::describe_position(text, bad)));
+  sentences input(text);
   std::string model;
   const auto status = sentencepiece::SentencePieceTrainer::Train(
     {

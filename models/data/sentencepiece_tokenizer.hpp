@@ -3,8 +3,8 @@
 /// Subwords, by the sentencepiece library (Kudo and Richardson 2018, arXiv:1808.06226).
 
 #include <cstdint>
-#include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "models/data/tokenizer.hpp"
@@ -15,13 +15,13 @@ namespace troupe {
 /// documents. Throws input_error where the bytes are no such model.
 std::shared_ptr<const tokenizer> load_sentencepiece(std::string_view model);
 
-/// Yields lines of text, one a call; false at their end. The view holds until the next call.
-using line_source = std::function<bool(std::string_view& line)>;
+/// The same of a file; messages name it.
+std::shared_ptr<const tokenizer> load_sentencepiece_file(const std::string& path);
 
-/// Trains byte-pair encoding (Sennrich, Haddow and Birch 2016, arXiv:1508.07909) of `vocabulary` pieces on the lines,
+/// Trains byte-pair encoding (Sennrich, Haddow and Birch 2016, arXiv:1508.07909) of `vocabulary` pieces on the text,
 /// with bytes for what the pieces do not cover, so that every UTF-8 text is represented and comes back unchanged (but
-/// for U+2581, which sentencepiece uses for the space). The same lines give the same model.
+/// for U+2581, which sentencepiece uses for the space). The same text gives the same model.
 /// Throws input_error where the text is too little or too varied for the vocabulary.
-std::shared_ptr<const tokenizer> train_sentencepiece(const line_source& lines, std::int64_t vocabulary);
+std::shared_ptr<const tokenizer> train_sentencepiece(std::string_view text, std::int64_t vocabulary);
 
 }  // namespace troupe

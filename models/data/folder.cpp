@@ -1,0 +1,120 @@
+#include <fmt/format.h>
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <vector>
+
+#include "models/data/corpus.hpp"
+#include "models/data/utf8.hpp"
+#include "runtime/error.hpp"
+#include "runtime/mapped_file.hpp"
+
+namespace troupe {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Whether a comma-separated list of shell patterns matches the name.
+bool matches(std::string_view patterns, const std::string& name) {
+  for (std::size_t begin = 0; begin <= patterns.size();) {
+    const std::size_t end = std::min(patterns.find(',', begin), patterns.size());
+    std::string_view pattern = patterns.substr(begin, end - begin);
+    pattern.remove_prefix(std::min(pattern.find_first_not_of(' '), pattern.size()));
+    pattern = pattern.substr(0, pattern.find_last_not_of(' ') + 1);
+    if (fnmatch(std::string(pattern).c_str(), name.c_str(), 0) == 0)
+      return true;
+    begin = end + 1;
+  }
+  return false;
+}
+
+bool is_text(std::string_view bytes) {
+  return bytes.find('\0') == std::string_view::npos && utf8::first_invalid(bytes) == bytes.size();
+}
+
+class folder final : public corpus {
+ public:
+  explicit folder(const data_settings& settings) : path_(settings.path) {
+    list(settings);
+    std::sort(files_.begin(), files_.end());
+    survey();
+    if (files_.empty())
+      throw input_error(fmt::format("{}: no text in this folder: {}", path_, left_out()));
+  }
+
+  void for_each_document(const visitor& visit) const override {
+    for (const std::string& file : files_)
+      visit(mapped_file(file).bytes(), file);
+  }
+
+  std::int64_t size_bytes() const noexcept override { return size_bytes_; }
+  digest content() const noexcept override { return content_; }
+
+  std::string summary() const override {
+    return fmt::format("{}: {} files, {} bytes of text; {}", path_, files_.size(), size_bytes_, left_out());
+  }
+
+ private:
+  void list(const data_settings& settings) {
+    std::error_code failure;
+    fs::recursive_directory_iterator at(path_, fs::directory_options::skip_permission_denied, failure), end;
+    for (; !failure && at != end; at.increment(failure)) {
+      const std::string name = at->path().filename().string();
+      if (name.starts_with('.')) {
+        at.disable_recursion_pending();
+        continue;
+      }
+      std::error_code vanished;  // or a link that leads nowhere
+      if (!at->is_regular_file(vanished))
+        continue;
+      const auto size = at->file_size(vanished);
+      if (vanished)
+        continue;
+      if (!matches(settings.glob, name))
+        ++other_names_;
+      else if (size > static_cast<std::uintmax_t>(settings.file_bytes_max))
+        ++too_large_;
+      else if (size > 0)
+        files_.push_back(at->path().string());
+    }
+    if (failure)
+      throw system_error(fmt::format("{}: cannot list the folder: {}", path_, failure.message()));
+  }
+
+  /// Keeps the files that are text, and adds up what they hold.
+  void survey() {
+    content_hash hash;
+    std::erase_if(files_, [&](const std::string& path) {
+      const mapped_file file(path);
+      if (!is_text(file.bytes())) {
+        ++not_text_;
+        return true;
+      }
+      hash.add(file.bytes());
+      size_bytes_ += static_cast<std::int64_t>(file.bytes().size());
+      return false;
+    });
+    content_ = hash.value();
+  }
+
+  std::string left_out() const {
+    return fmt::format("left out {} that are no UTF-8 text, {} that are too large, {} with other names", not_text_,
+                       too_large_, other_names_);
+  }
+
+  std::string path_;
+  std::vector<std::string> files_;
+  std::int64_t size_bytes_ = 0;
+  digest content_;
+  std::size_t not_text_ = 0, too_large_ = 0, other_names_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<corpus> open_folder(const data_settings& settings) {
+  return std::make_unique<folder>(settings);
+}
+
+}  // namespace troupe

@@ -1,0 +1,148 @@
+#include <fmt/format.h>
+
+#include <cstdlib>
+
+#include "models/data/corpus.hpp"
+#include "models/data/sentencepiece_tokenizer.hpp"
+#include "models/data/token_dataset.hpp"
+#include "models/data/token_shards.hpp"
+#include "models/data/tokenize.hpp"
+#include "runtime/error.hpp"
+
+namespace troupe {
+
+namespace {
+
+namespace fs = std::filesystem;
+using source_kind = data_settings::source_kind;
+
+/// What stands at the path, by its name and kind.
+source_kind detect(const std::string& path) {
+  const std::string extension = fs::path(path).extension().string();
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) {
+    for (const auto& entry : fs::directory_iterator(path))
+      if (entry.path().extension() == ".bin")
+        return source_kind::token_shards;
+    return source_kind::folder;
+  }
+  if (extension == ".bin")
+    return source_kind::token_shards;
+  if (extension == ".jsonl" || extension == ".ndjson")
+    return source_kind::json_lines;
+  if (!fs::exists(path, ignored) && path.find_first_of("*?[") != std::string::npos)
+    return source_kind::token_shards;
+  return source_kind::text;
+}
+
+std::unique_ptr<corpus> open_corpus(const data_settings& settings, source_kind kind) {
+  switch (kind) {
+    case source_kind::folder:
+      return open_folder(settings);
+    case source_kind::json_lines:
+      return open_json_lines(settings);
+    default:
+      return open_text_file(settings.path);
+  }
+}
+
+fs::path cache_folder(const data_settings& settings) {
+  if (!settings.cache.empty())
+    return settings.cache;
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache && *cache)
+    return fs::path(cache) / "troupe";
+  if (const char* home = std::getenv("HOME"); home && *home)
+    return fs::path(home) / ".cache" / "troupe";
+  throw input_error("no folder for tokenised corpora: HOME is not set; set data.cache");
+}
+
+token_dataset_parts read_corpus(const data_settings& settings, source_kind kind,
+                                const std::function<void(double)>& progress) {
+  const auto text = open_corpus(settings, kind);
+  const digest key = content_hash().add(text->content()).add(describe(settings.tokens)).value();
+  const fs::path path = cache_folder(settings) / (to_string(key) + ".tokens");
+
+  tokenized_corpus corpus;
+  try {
+    corpus = read_token_cache(path, key);
+  } catch (const input_error&) {  // not there, or damaged: it can be made again
+    const auto tokens = make_tokenizer(settings.tokens, *text);
+    token_cache_writer out(path, key, *tokens);
+    tokenize(*text, *tokens, out, progress);
+    if (open_corpus(settings, kind)->content() != text->content())
+      throw input_error(fmt::format("{}: the corpus changed while it was read; try again", settings.path));
+    out.publish();
+    corpus = read_token_cache(path, key);
+  }
+
+  token_dataset_parts parts;
+  parts.tokens = corpus.tokens;
+  parts.vocabulary = corpus.tokens->size();
+  parts.content = key;
+  split_tokens(corpus.stream, settings.validation_fraction, parts);
+  parts.summary = fmt::format("{}; {} tokens of {} ({})", text->summary(), corpus.stream.size(), parts.vocabulary,
+                              corpus.tokens->kind());
+  return parts;
+}
+
+token_dataset_parts read_shards(const data_settings& settings) {
+  token_shards shards = open_token_shards(settings.path);
+  token_dataset_parts parts;
+  content_hash hash;
+  for (const token_stream* stream : {&shards.train, &shards.validation})
+    for (const token_segment& segment : stream->segments())
+      hash.add({reinterpret_cast<const char*>(segment.data), segment.bytes().size()});
+  parts.content = hash.value();
+
+  const std::int64_t largest = std::max(shards.train.largest(), shards.validation.largest());
+  parts.vocabulary = largest + 1;
+  if (settings.tokens.algorithm == tokenizer_settings::kind::sentencepiece && !settings.tokens.model.empty()) {
+    parts.tokens = load_sentencepiece_file(settings.tokens.model);
+    parts.vocabulary = parts.tokens->size();
+    if (largest >= parts.vocabulary)
+      throw input_error(fmt::format("{}: token {} in the shards, but the model {} has only {} pieces", settings.path,
+                                    largest, settings.tokens.model, parts.vocabulary));
+  }
+  if (shards.validation.size() == 0) {
+    split_tokens(shards.train, settings.validation_fraction, parts);
+  } else {
+    parts.train = std::move(shards.train);
+    parts.validation = std::move(shards.validation);
+  }
+  parts.summary = fmt::format("{}: {} tokens of {} in shards", settings.path,
+                              parts.train.size() + parts.validation.size(), parts.vocabulary);
+  return parts;
+}
+
+void require_samples(const data_settings& settings, const dataset& data, std::int64_t context) {
+  if (context < 1)
+    throw input_error(fmt::format("the context is {}, expected at least 1", context));
+  for (const split part : {split::train, split::validation}) {
+    const std::int64_t count = data.token_count(part);
+    // No validation at all is a choice.
+    if (count > context || (part == split::validation && count == 0))
+      continue;
+    throw input_error(fmt::format(
+      "{}: {} tokens to {}, but a context of {} needs at least {}; give more text, a smaller context, or {}",
+      settings.path, count, part == split::train ? "train on" : "validate on", context, context + 1,
+      part == split::train ? "a smaller data.validation_fraction" : "another data.validation_fraction (0 for none)"));
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<const dataset> open_dataset(const data_settings& settings, std::int64_t context,
+                                            const std::function<void(double)>& progress) {
+  if (settings.path.empty())
+    throw input_error("data.path is not set; name a text file, a folder, a .jsonl file or token shards");
+  const source_kind kind = settings.source == source_kind::automatic ? detect(settings.path) : settings.source;
+  token_dataset_parts parts = kind == source_kind::token_shards
+                                ? read_shards(settings)
+                                : read_corpus(settings, kind, progress ? progress : [](double) {});
+  parts.order = settings.order;
+  auto data = make_dataset(std::move(parts));
+  require_samples(settings, *data, context);
+  return data;
+}
+
+}  // namespace troupe

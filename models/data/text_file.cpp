@@ -1,0 +1,36 @@
+#include <fmt/format.h>
+
+#include "models/data/corpus.hpp"
+#include "runtime/error.hpp"
+#include "runtime/mapped_file.hpp"
+
+namespace troupe {
+
+namespace {
+
+class text_file final : public corpus {
+ public:
+  explicit text_file(const std::string& path) : path_(path), file_(path) {
+    if (file_.bytes().empty())
+      throw input_error(fmt::format("{}: the file is empty, expected text", path));
+    content_ = content_hash().add(file_.bytes()).value();
+  }
+
+  void for_each_document(const visitor& visit) const override { visit(file_.bytes(), path_); }
+  std::int64_t size_bytes() const noexcept override { return static_cast<std::int64_t>(file_.bytes().size()); }
+  digest content() const noexcept override { return content_; }
+  std::string summary() const override { return fmt::format("{}: {} bytes of text", path_, size_bytes()); }
+
+ private:
+  std::string path_;
+  mapped_file file_;
+  digest content_;
+};
+
+}  // namespace
+
+std::unique_ptr<corpus> open_text_file(const std::string& path) {
+  return std::make_unique<text_file>(path);
+}
+
+}  // namespace troupe

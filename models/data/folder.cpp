@@ -7,8 +7,8 @@
 
 #include "models/data/corpus.hpp"
 #include "models/data/utf8.hpp"
+#include "runtime/checkpoint/mapped_file.hpp"
 #include "runtime/error.hpp"
-#include "runtime/mapped_file.hpp"
 
 namespace troupe {
 
@@ -46,7 +46,7 @@ class folder final : public corpus {
 
   void for_each_document(const visitor& visit) const override {
     for (const std::string& file : files_)
-      visit(mapped_file(file).bytes(), file);
+      visit(mapped_file::open(file)->text(), file);
   }
 
   std::int64_t size_bytes() const noexcept override { return size_bytes_; }
@@ -87,13 +87,13 @@ class folder final : public corpus {
   void survey() {
     content_hash hash;
     std::erase_if(files_, [&](const std::string& path) {
-      const mapped_file file(path);
-      if (!is_text(file.bytes())) {
+      const auto file = mapped_file::open(path);
+      if (!is_text(file->text())) {
         ++not_text_;
         return true;
       }
-      hash.add(file.bytes());
-      size_bytes_ += static_cast<std::int64_t>(file.bytes().size());
+      hash.add(file->text());
+      size_bytes_ += static_cast<std::int64_t>(file->text().size());
       return false;
     });
     content_ = hash.value();

@@ -4,8 +4,8 @@
 
 #include "models/data/corpus.hpp"
 #include "models/data/utf8.hpp"
+#include "runtime/checkpoint/mapped_file.hpp"
 #include "runtime/error.hpp"
-#include "runtime/mapped_file.hpp"
 
 namespace troupe {
 
@@ -33,12 +33,12 @@ std::string text_of(std::string_view line, const std::string& field, const std::
 class json_lines final : public corpus {
  public:
   explicit json_lines(const data_settings& settings)
-      : path_(settings.path), field_(settings.field), file_(settings.path) {
-    content_ = content_hash().add(field_).add(file_.bytes()).value();
+      : path_(settings.path), field_(settings.field), file_(mapped_file::open(settings.path)) {
+    content_ = content_hash().add(field_).add(file_->text()).value();
   }
 
   void for_each_document(const visitor& visit) const override {
-    const std::string_view bytes = file_.bytes();
+    const std::string_view bytes = file_->text();
     std::size_t number = 0;
     for (std::size_t begin = 0; begin < bytes.size();) {
       const std::size_t end = std::min(bytes.find('\n', begin), bytes.size());
@@ -53,7 +53,7 @@ class json_lines final : public corpus {
     }
   }
 
-  std::int64_t size_bytes() const noexcept override { return static_cast<std::int64_t>(file_.bytes().size()); }
+  std::int64_t size_bytes() const noexcept override { return static_cast<std::int64_t>(file_->text().size()); }
   digest content() const noexcept override { return content_; }
   std::string summary() const override {
     return fmt::format("{}: {} bytes of JSON lines, text in field '{}'", path_, size_bytes(), field_);
@@ -61,7 +61,7 @@ class json_lines final : public corpus {
 
  private:
   std::string path_, field_;
-  mapped_file file_;
+  std::shared_ptr<const mapped_file> file_;
   digest content_;
 };
 

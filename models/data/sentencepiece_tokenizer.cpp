@@ -7,8 +7,8 @@
 #include <algorithm>
 
 #include "models/data/utf8.hpp"
+#include "runtime/checkpoint/mapped_file.hpp"
 #include "runtime/error.hpp"
-#include "runtime/mapped_file.hpp"
 
 namespace troupe {
 
@@ -99,9 +99,9 @@ std::shared_ptr<const tokenizer> load_sentencepiece(std::string_view model) {
 }
 
 std::shared_ptr<const tokenizer> load_sentencepiece_file(const std::string& path) {
-  const mapped_file file(path);
+  const auto file = mapped_file::open(path);
   try {
-    return load_sentencepiece(file.bytes());
+    return load_sentencepiece(file->text());
   } catch (const input_error& failure) {
     throw input_error(fmt::format("{}: {}", path, failure.what()));
   }

@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 
 #include "models/data/corpus.hpp"
+#include "runtime/checkpoint/mapped_file.hpp"
 #include "runtime/error.hpp"
-#include "runtime/mapped_file.hpp"
 
 namespace troupe {
 
@@ -10,20 +10,20 @@ namespace {
 
 class text_file final : public corpus {
  public:
-  explicit text_file(const std::string& path) : path_(path), file_(path) {
-    if (file_.bytes().empty())
+  explicit text_file(const std::string& path) : path_(path), file_(mapped_file::open(path)) {
+    if (file_->text().empty())
       throw input_error(fmt::format("{}: the file is empty, expected text", path));
-    content_ = content_hash().add(file_.bytes()).value();
+    content_ = content_hash().add(file_->text()).value();
   }
 
-  void for_each_document(const visitor& visit) const override { visit(file_.bytes(), path_); }
-  std::int64_t size_bytes() const noexcept override { return static_cast<std::int64_t>(file_.bytes().size()); }
+  void for_each_document(const visitor& visit) const override { visit(file_->text(), path_); }
+  std::int64_t size_bytes() const noexcept override { return static_cast<std::int64_t>(file_->text().size()); }
   digest content() const noexcept override { return content_; }
   std::string summary() const override { return fmt::format("{}: {} bytes of text", path_, size_bytes()); }
 
  private:
   std::string path_;
-  mapped_file file_;
+  std::shared_ptr<const mapped_file> file_;
   digest content_;
 };
 

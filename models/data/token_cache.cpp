@@ -8,8 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "runtime/checkpoint/mapped_file.hpp"
 #include "runtime/error.hpp"
-#include "runtime/mapped_file.hpp"
 
 namespace troupe {
 
@@ -45,9 +45,9 @@ std::size_t padding_after(std::size_t size_bytes) {
 }  // namespace
 
 tokenized_corpus read_token_cache(const std::filesystem::path& path, const digest& key) {
-  const auto file = std::make_shared<const mapped_file>(path);
+  const auto file = mapped_file::open(path);
   const auto refuse = [&](const char* why) { throw input_error(fmt::format("{}: {}", path.string(), why)); };
-  std::string_view rest = file->bytes();
+  std::string_view rest = file->text();
   header h;
   if (rest.size() < sizeof h)
     refuse("too short for a cache of tokens");

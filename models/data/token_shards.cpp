@@ -5,8 +5,8 @@
 
 #include <cstring>
 
+#include "runtime/checkpoint/mapped_file.hpp"
 #include "runtime/error.hpp"
-#include "runtime/mapped_file.hpp"
 
 namespace troupe {
 
@@ -41,8 +41,8 @@ std::vector<std::string> expand(const std::string& pattern) {
 
 token_segment open_token_shard(const std::filesystem::path& path) {
   const auto refuse = [&](const std::string& why) { throw input_error(fmt::format("{}: {}", path.string(), why)); };
-  const auto file = std::make_shared<const mapped_file>(path);
-  std::string_view bytes = file->bytes();
+  const auto file = mapped_file::open(path);
+  std::string_view bytes = file->text();
   std::size_t token_bytes = 2;
   const std::int32_t magic = bytes.size() >= header_bytes ? header_field(bytes, 0) : 0;
   if (magic == multiple_choice_magic)

@@ -6,8 +6,8 @@
 
 #include "models/data/sentencepiece_tokenizer.hpp"
 #include "models/data/utf8.hpp"
+#include "runtime/checkpoint/mapped_file.hpp"
 #include "runtime/error.hpp"
-#include "runtime/mapped_file.hpp"
 
 namespace troupe {
 
@@ -100,7 +100,7 @@ digest describe(const tokenizer_settings& settings) {
     if (settings.model.empty())
       hash.add(static_cast<std::uint64_t>(settings.vocabulary)).add(static_cast<std::uint64_t>(training_bytes_max));
     else
-      hash.add(mapped_file(settings.model).bytes());
+      hash.add(mapped_file::open(settings.model)->text());
   }
   return hash.value();
 }

@@ -34,7 +34,7 @@ std::shared_ptr<mapped_file> mapped_file::open(const std::filesystem::path& file
   struct stat status {};
   int error = ::fstat(descriptor, &status) == 0 ? 0 : errno;
   if (error == 0 && !S_ISREG(status.st_mode))
-    error = EINVAL;
+    error = S_ISDIR(status.st_mode) ? EISDIR : EINVAL;
   const auto size = static_cast<std::size_t>(status.st_size);
   void* address = nullptr;
   if (error == 0 && size > 0) {

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <string_view>
 
 #include "runtime/tensor/buffer.hpp"
 
@@ -18,6 +19,7 @@ class mapped_file final : public buffer {
   ~mapped_file() override;
 
   std::span<const std::byte> bytes() const noexcept { return {data_, size_bytes_}; }
+  std::string_view text() const noexcept { return {reinterpret_cast<const char*>(data_), size_bytes_}; }
 
  private:
   using buffer::buffer;

@@ -16,8 +16,22 @@ pass::pass(const model& of, stream& on)
   // nop
 }
 
+namespace {
+
+/// On the stream's device; features (not token ids) in its compute type.
+tensor as_input(stream& on, const tensor& host) {
+  const tensor moved = on.to_device(host);
+  if (moved.type() == dtype::int32 || moved.type() == on.compute_type())
+    return moved;
+  const tensor features = on.allocate(moved.shape());
+  on.cast(moved, features);
+  return features;
+}
+
+}  // namespace
+
 void pass::begin(batch next, random_key key) {
-  input_.tokens = on.to_device(next.tokens);
+  input_.tokens = as_input(on, next.tokens);
   input_.targets = next.targets ? on.to_device(next.targets) : tensor{};
   key_ = key;
   carry_ = {};

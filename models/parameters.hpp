@@ -36,10 +36,10 @@ enum class parameter_kind : std::uint8_t {
 /// A named tensor in the flat parameter space.
 struct parameter {
   std::string name;         ///< unique, such as "blocks.3.attention.qkv.weight"
-  troupe::shape extents;
+  troupe::shape extents = {};
   std::int64_t offset = 0;  ///< first element in the space
   std::size_t block = 0;    ///< the block that owns it; its gradient is complete after that block's backward pass
-  initializer start;
+  initializer start = {};
   parameter_kind kind = parameter_kind::matrix;
   bool decays = false;      ///< weight decay applies
 

@@ -16,8 +16,8 @@ struct attention_settings {
   bool bias = true;
   double dropout = 0.0;   ///< of attention weights
   std::size_t layer = 0;  ///< among the model's attention layers: its place in the key/value cache, its dropout key
-  initializer start;
-  initializer projection_start;
+  initializer start = {};
+  initializer projection_start = {};
 };
 
 /// Causal self-attention. Parameters: "qkv" and "projection", each a `linear`.

@@ -12,7 +12,7 @@ struct embedding_settings {
   std::int64_t channels = 0;
   std::int64_t positions = 0;  ///< learned positions; 0: none
   double dropout = 0.0;
-  initializer start;
+  initializer start = {};
 };
 
 /// A model's first block: tokens int32[rows, time] to activations [rows * time, channels].

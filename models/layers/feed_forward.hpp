@@ -14,8 +14,8 @@ struct feed_forward_settings {
   std::int64_t channels = 0;
   std::int64_t hidden = 0;
   bool bias = true;
-  initializer start;
-  initializer down_start;
+  initializer start = {};
+  initializer down_start = {};
 };
 
 /// down(activation(up(x))), for every position alone. Parameters: "up" and "down", each a `linear`; for swiglu

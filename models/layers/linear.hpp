@@ -11,7 +11,7 @@ struct linear_settings {
   std::int64_t inputs = 0;
   std::int64_t outputs = 0;
   bool bias = true;  ///< starts at zero
-  initializer start;
+  initializer start = {};
 };
 
 /// y[N, outputs] = x[N, inputs] * weight[outputs, inputs]^T + bias. As a model's first block it reads the pass's input.

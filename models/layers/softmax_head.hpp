@@ -13,7 +13,7 @@ struct softmax_head_settings {
   std::int64_t classes = 0;                    ///< the vocabulary of a language model
   std::optional<norm_settings> normalisation;  ///< before the head
   std::string tied_to;                         ///< name of another block's [classes, channels] table; empty: its own
-  initializer start;
+  initializer start = {};
 };
 
 /// A model's last block: logits = norm(x) * weight^T and their softmax cross-entropy, which never keeps all logits.

@@ -64,7 +64,8 @@ class banded_tensor {
     const tensor host = on.to_host(whole_);
     const auto all = std::as_bytes(host.elements<std::uint8_t>());
     const auto is_marked = [](std::byte b) { return b == band_mark; };
-    if (!std::ranges::all_of(all.first(before_bytes_), is_marked) || !std::ranges::all_of(all.last(band_bytes), is_marked))
+    if (!std::ranges::all_of(all.first(before_bytes_), is_marked) ||
+        !std::ranges::all_of(all.last(band_bytes), is_marked))
       FAIL_CHECK("a kernel wrote beside a tensor");
     const auto inner = all.subspan(before_bytes_, placed_.size());
     return {inner.begin(), inner.end()};

@@ -1,0 +1,110 @@
+#include <cassert>
+#include <cmath>
+
+#include "runtime/tensor/cpu/cpu_stream.hpp"
+#include "runtime/tensor/cpu/simd.hpp"
+
+/// Each step reads and writes every array once, in one pass: what bounds it is memory.
+
+namespace troupe::cpu {
+
+void cpu_stream::adamw(const adamw_options& options, const tensor& gradient, const tensor& parameter,
+                       const tensor& first_moment, const tensor& second_moment, const tensor& parameter_out,
+                       const tensor& first_moment_out, const tensor& second_moment_out) {
+  assert(gradient.count() == parameter.count() && first_moment.count() == parameter.count());
+  const auto step = static_cast<double>(options.step);
+  const double bias1 = 1.0 - std::pow(options.beta1, step), bias2 = 1.0 - std::pow(options.beta2, step);
+  const auto scale = static_cast<float>(options.gradient_scale);
+  const auto keep1 = static_cast<float>(options.beta1), take1 = static_cast<float>(1.0 - options.beta1);
+  const auto keep2 = static_cast<float>(options.beta2), take2 = static_cast<float>(1.0 - options.beta2);
+  // (m / bias1) / (sqrt(v / bias2) + epsilon), with the corrections moved out of the loop.
+  const auto rate = static_cast<float>(options.learning_rate * std::sqrt(bias2) / bias1);
+  const auto epsilon = static_cast<float>(options.epsilon * std::sqrt(bias2));
+  const auto decay = static_cast<float>(1.0 - options.learning_rate * options.weight_decay);
+  const float *g = gradient.data<float>(), *p = parameter.data<float>();
+  const float *m = first_moment.data<float>(), *v = second_moment.data<float>();
+  float *p_out = parameter_out.mutable_data<float>(), *m_out = first_moment_out.mutable_data<float>();
+  float* v_out = second_moment_out.mutable_data<float>();
+  each_piece(gradient.count(), [&](std::int64_t first, std::int64_t last) {
+    each_vector(last - first, [&](std::int64_t n, auto part) {
+      const auto i = first + n;
+      const floats slope = load(g + i, part) * scale;
+      const floats moment = load(m + i, part) * keep1 + slope * take1;
+      const floats square = load(v + i, part) * keep2 + slope * slope * take2;
+      store(m_out + i, moment, part);
+      store(v_out + i, square, part);
+      store(p_out + i, load(p + i, part) * decay - moment * rate / (sqrt(square) + epsilon), part);
+    });
+  });
+}
+
+void cpu_stream::sgd(const sgd_options& options, const tensor& gradient, const tensor& parameter,
+                     const tensor& velocity, const tensor& parameter_out, const tensor& velocity_out) {
+  assert(gradient.count() == parameter.count() && (!velocity || velocity_out));
+  const auto scale = static_cast<float>(options.gradient_scale), decay = static_cast<float>(options.weight_decay);
+  const auto momentum = static_cast<float>(options.momentum), rate = static_cast<float>(options.learning_rate);
+  const float *g = gradient.data<float>(), *p = parameter.data<float>();
+  const float* v = velocity ? velocity.data<float>() : nullptr;
+  float* p_out = parameter_out.mutable_data<float>();
+  float* v_out = velocity ? velocity_out.mutable_data<float>() : nullptr;
+  each_piece(gradient.count(), [&](std::int64_t first, std::int64_t last) {
+    each_vector(last - first, [&](std::int64_t n, auto part) {
+      const auto i = first + n;
+      const floats value = load(p + i, part);
+      floats step = load(g + i, part) * scale + value * decay;
+      if (v) {
+        const floats speed = load(v + i, part) * momentum + step;
+        store(v_out + i, speed, part);
+        step = options.nesterov ? step + speed * momentum : speed;
+      }
+      store(p_out + i, value - step * rate, part);
+    });
+  });
+}
+
+void cpu_stream::lion(const lion_options& options, const tensor& gradient, const tensor& parameter,
+                      const tensor& moment, const tensor& parameter_out, const tensor& moment_out) {
+  assert(gradient.count() == parameter.count() && moment.count() == parameter.count());
+  const auto scale = static_cast<float>(options.gradient_scale), rate = static_cast<float>(options.learning_rate);
+  const auto keep1 = static_cast<float>(options.beta1), take1 = static_cast<float>(1.0 - options.beta1);
+  const auto keep2 = static_cast<float>(options.beta2), take2 = static_cast<float>(1.0 - options.beta2);
+  const auto decay = static_cast<float>(1.0 - options.learning_rate * options.weight_decay);
+  const float *g = gradient.data<float>(), *p = parameter.data<float>(), *m = moment.data<float>();
+  float *p_out = parameter_out.mutable_data<float>(), *m_out = moment_out.mutable_data<float>();
+  each_piece(gradient.count(), [&](std::int64_t first, std::int64_t last) {
+    each_vector(last - first, [&](std::int64_t n, auto part) {
+      const auto i = first + n;
+      const floats slope = load(g + i, part) * scale, before = load(m + i, part);
+      const floats blend = before * keep1 + slope * take1;
+      const floats sign = (blend > 0.0f ? broadcast(1.0f) : floats{}) - (blend < 0.0f ? broadcast(1.0f) : floats{});
+      store(p_out + i, load(p + i, part) * decay - sign * rate, part);
+      store(m_out + i, before * keep2 + slope * take2, part);
+    });
+  });
+}
+
+void cpu_stream::compensate_delay(double lambda, double decay, double gradient_scale, const tensor& gradient,
+                                  const tensor& now, const tensor& then, const tensor& mean_square,
+                                  const tensor& out) {
+  assert(gradient.count() == now.count() && now.count() == then.count() && out.count() == now.count());
+  const auto strength = static_cast<float>(lambda), scale = static_cast<float>(gradient_scale);
+  const auto keep = static_cast<float>(decay), take = static_cast<float>(1.0 - decay);
+  const float *g = gradient.data<float>(), *present = now.data<float>(), *past = then.data<float>();
+  float* squares = mean_square ? mean_square.mutable_data<float>() : nullptr;
+  float* to = out.mutable_data<float>();
+  each_piece(gradient.count(), [&](std::int64_t first, std::int64_t last) {
+    each_vector(last - first, [&](std::int64_t n, auto part) {
+      const auto i = first + n;
+      const floats slope = load(g + i, part) * scale;
+      floats pull = slope * slope * strength * (load(present + i, part) - load(past + i, part));
+      if (squares) {
+        const floats square = load(squares + i, part) * keep + slope * slope * take;
+        store(squares + i, square, part);
+        pull /= sqrt(square + 1e-7f);
+      }
+      store(to + i, slope + pull, part);
+    });
+  });
+}
+
+}  // namespace troupe::cpu

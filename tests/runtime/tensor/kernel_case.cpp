@@ -55,6 +55,7 @@ slot kernel_case::add(role as, shape extents) {
 slot kernel_case::total() {
   const slot added = saved({1});
   arguments.back().is_double = true;
+  arguments.back().tolerance = 1e-12;
   return added;
 }
 

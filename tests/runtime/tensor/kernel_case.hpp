@@ -89,6 +89,7 @@ struct argument {
   troupe::shape extents;
   bool is_integer = false;
   bool is_double = false;        ///< float64 on every device
+  double tolerance = 1e-5;       ///< of the relative error norm(difference) / norm(reference)
   std::vector<double> values;    ///< of outputs: set by the reference's forward pass
   std::vector<double> gradient;  ///< an output's; a parameter's before the backward pass adds to it
   slot shares;                   ///< lies in the memory of this one in the forward pass
@@ -110,7 +111,7 @@ class kernel_case {
   slot updated(shape extents) { return add(role::updated, extents); }
   slot output(shape extents) { return add(role::output, extents); }
   slot saved(shape extents) { return add(role::saved, extents); }
-  /// A float64 scalar.
+  /// A scalar summed up in float64 from inputs: nearly exact.
   slot total();
   /// int32 below `end`; with `masked` some are -1.
   slot tokens(shape extents, std::int64_t end, bool masked = false);
@@ -132,8 +133,6 @@ class kernel_case {
   std::function<void(stream&, const tensors&)> forward;
   /// Empty where there is no backward pass. Gets the tensors and their gradients.
   std::function<void(stream&, const tensors&, const tensors&)> backward;
-  /// Bound of the relative error norm(difference) / norm(reference) in float32.
-  double tolerance = 1e-5;
 
  private:
   slot add(role as, shape extents);

@@ -1,0 +1,45 @@
+// The processor's device against the reference, kernel by kernel.
+
+#include <doctest/doctest.h>
+
+#include "kernel_run.hpp"
+
+namespace troupe::tests {
+
+namespace {
+
+void check_same(const kernel_case& k, const std::vector<written>& actual, const std::vector<written>& expected,
+                bool backward) {
+  REQUIRE(actual.size() == expected.size());
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    const argument& arg = k.arguments[actual[i].argument];
+    const std::vector<double> none;
+    const std::vector<double>& before = backward && arg.role == role::parameter ? arg.gradient : none;
+    CAPTURE(backward);
+    CAPTURE(actual[i].argument);
+    CAPTURE(to_string(arg.extents));
+    CHECK(relative_error(actual[i].values, expected[i].values, before) < arg.tolerance);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("the processor's kernels agree with the reference") {
+  const auto fast = cpu_device().make_stream({.threads = 2});
+  const auto reference = reference_device().make_stream({});
+  for (const named_kernel& kernel : all_kernels()) {
+    for (std::uint64_t seed = first_seed(); seed < first_seed() + 24; ++seed) {
+      CAPTURE(kernel.name);
+      CAPTURE(seed);
+      dice roll(seed, scale::medium);
+      kernel_case k = kernel.make(roll);
+      check_same(k, run_forward(k, *fast), run_forward(k, *reference), false);
+      if (k.backward) {
+        complete(k, fast->compute_type());
+        check_same(k, run_backward(k, *fast), run_backward(k, *reference), true);
+      }
+    }
+  }
+}
+
+}  // namespace troupe::tests

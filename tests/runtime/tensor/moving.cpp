@@ -1,0 +1,120 @@
+// Streams, copies and casts, on every device of this machine.
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+#include <vector>
+
+#include "runtime/tensor/device.hpp"
+
+namespace troupe::tests {
+
+namespace {
+
+std::vector<device*> all_devices() { return {&cpu_device(), &reference_device()}; }
+
+template <class T>
+tensor host_tensor(const std::vector<float>& values) {
+  const tensor made = make_host_tensor(dtype_of<T>, {std::ssize(values)});
+  for (std::size_t i = 0; i < values.size(); ++i)
+    made.mutable_data<T>()[i] = T(values[i]);
+  return made;
+}
+
+/// Values over the range of float16, at a count that leaves a remainder for any width of vectors.
+std::vector<float> sample_values() {
+  std::vector<float> values{0.0f, -0.0f, 1.0f, 65504.0f, 1e-7f, INFINITY, -INFINITY};
+  for (int i = 0; i < 1000; ++i)
+    values.push_back(std::ldexp(1 + static_cast<float>(i % 97) / 97, i % 37 - 24) * (i % 2 == 0 ? 1.0f : -1.0f));
+  return values;
+}
+
+template <class From, class To>
+void check_cast(stream& s) {
+  const tensor in = host_tensor<From>(sample_values());
+  const tensor out = make_host_tensor(dtype_of<To>, in.shape());
+  s.cast(s.to_device(in), s.to_device(out));
+  const tensor back = s.to_host(s.to_device(out));
+  for (std::int64_t i = 0; i < in.count(); ++i) {
+    const To expected(static_cast<float>(in.data<From>()[i]));
+    if (std::memcmp(&expected, &back.data<To>()[i], sizeof expected) != 0)
+      FAIL_CHECK(to_string(dtype_of<From>) << " to " << to_string(dtype_of<To>) << ", element " << i);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("devices are found by name") {
+  for (device* const each : all_devices())
+    CHECK(&find_device(each->name()) == each);
+  CHECK(cpu_device().name() == "cpu");
+  CHECK_THROWS_WITH_AS(find_device("gpu"), doctest::Contains("reference"), std::invalid_argument);
+}
+
+TEST_CASE("casts convert each element as its type does") {
+  for (device* const each : all_devices()) {
+    CAPTURE(each->name());
+    const auto s = each->make_stream({});
+    const auto from = [&]<class From>(From) {
+      check_cast<From, float>(*s);
+      check_cast<From, double>(*s);
+      check_cast<From, bfloat16>(*s);
+      check_cast<From, float16>(*s);
+    };
+    from(float{});
+    from(double{});
+    from(bfloat16{});
+    from(float16{});
+  }
+}
+
+TEST_CASE("zero and copy treat all bytes and no others") {
+  for (device* const each : all_devices()) {
+    CAPTURE(each->name());
+    const auto s = each->make_stream({.threads = 2});
+    const tensor whole = host_tensor<float>(std::vector<float>(1003, 5.0f));
+    const tensor device_whole = s->to_device(whole);
+    s->zero(device_whole.slice(1, {1000}));
+    const tensor copied = s->allocate(dtype::float32, {1003});
+    s->copy(device_whole, copied);
+    s->synchronize();
+    const tensor back = s->to_host(copied);
+    CHECK(back.data<float>()[0] == 5.0f);
+    CHECK(back.data<float>()[1001] == 5.0f);
+    for (std::int64_t i = 1; i <= 1000; ++i)
+      REQUIRE(back.data<float>()[i] == 0.0f);
+  }
+}
+
+TEST_CASE("a stream waits for what another recorded") {
+  for (device* const each : all_devices()) {
+    CAPTURE(each->name());
+    const auto first = each->make_stream({}), second = each->make_stream({});
+    const tensor x = first->to_device(host_tensor<float>(std::vector<float>(5000, 3.0f)));
+    const tensor a = first->allocate(dtype::float32, x.shape()), b = second->allocate(dtype::float32, x.shape());
+    first->copy(x, a);
+    second->wait(*first->record());
+    second->copy(a, b);
+    const tensor back = second->to_host(b);
+    CHECK(back.data<float>()[0] == 3.0f);
+    CHECK(back.data<float>()[4999] == 3.0f);
+  }
+}
+
+TEST_CASE("a device counts the memory it has handed out") {
+  for (device* const each : all_devices()) {
+    CAPTURE(each->name());
+    const auto s = each->make_stream({});
+    const std::size_t before = each->memory().in_use_bytes;
+    {
+      const tensor held = s->allocate(dtype::float32, {100000});
+      CHECK(each->memory().in_use_bytes >= before + 400000);
+      CHECK(each->memory().peak_bytes >= before + 400000);
+    }
+    CHECK(each->memory().in_use_bytes == before);
+  }
+}
+
+}  // namespace troupe::tests

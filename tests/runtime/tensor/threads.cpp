@@ -1,0 +1,99 @@
+// Results do not depend on the number of threads, nor on what else the process computes.
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "kernel_run.hpp"
+
+namespace troupe::tests {
+
+namespace {
+
+struct outcome {
+  std::vector<written> forward, backward;
+};
+
+outcome run(kernel_case k, stream& on) {
+  outcome result;
+  result.forward = run_forward(k, on);
+  if (!k.backward)
+    return result;
+  // The backward pass reads what this device's forward pass wrote.
+  for (const written& out : result.forward)
+    if (k.arguments[out.argument].role != role::updated)
+      k.arguments[out.argument].values = out.values;
+  result.backward = run_backward(k, on);
+  return result;
+}
+
+bool same_bytes(const std::vector<written>& a, const std::vector<written>& b) {
+  return std::ranges::equal(a, b, {}, &written::bytes, &written::bytes);
+}
+
+/// Calls use(kernel's name, seed, case) for two large cases of each kernel.
+template <class F>
+void for_large_cases(F use) {
+  for (const named_kernel& kernel : all_kernels()) {
+    for (std::uint64_t seed = first_seed(); seed < first_seed() + 2; ++seed) {
+      dice roll(seed, scale::large);
+      use(kernel.name, seed, kernel.make(roll));
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("one, two and three threads give the same bytes") {
+  for_large_cases([](const std::string& name, std::uint64_t seed, const kernel_case& k) {
+    CAPTURE(name);
+    CAPTURE(seed);
+    const outcome expected = run(k, *cpu_device().make_stream({.threads = 1}));
+    for (const int threads : {2, 3}) {
+      CAPTURE(threads);
+      const outcome actual = run(k, *cpu_device().make_stream({.threads = threads}));
+      CHECK(same_bytes(actual.forward, expected.forward));
+      CHECK(same_bytes(actual.backward, expected.backward));
+    }
+  });
+}
+
+TEST_CASE("streams at work in other threads change no byte") {
+  struct alone {
+    std::string name;
+    std::uint64_t seed;
+    kernel_case k;
+    outcome expected;
+  };
+  std::vector<alone> cases;
+  for_large_cases([&](const std::string& name, std::uint64_t seed, const kernel_case& k) {
+    cases.push_back({name, seed, k, run(k, *cpu_device().make_stream({.threads = 1}))});
+  });
+  // Each thread begins elsewhere, so that different kernels meet; doctest's macros would serialise them.
+  std::vector<std::vector<bool>> same(3, std::vector<bool>(cases.size()));
+  std::vector<std::thread> threads;
+  for (std::size_t who = 0; who < same.size(); ++who) {
+    threads.emplace_back([&, who] {
+      const auto s = cpu_device().make_stream({.threads = static_cast<int>(who) + 1});
+      for (std::size_t i = 0; i < cases.size(); ++i) {
+        const std::size_t at = (i + who * cases.size() / same.size()) % cases.size();
+        const outcome actual = run(cases[at].k, *s);
+        same[who][at] = same_bytes(actual.forward, cases[at].expected.forward) &&
+                        same_bytes(actual.backward, cases[at].expected.backward);
+      }
+    });
+  }
+  for (std::thread& thread : threads)
+    thread.join();
+  for (std::size_t who = 0; who < same.size(); ++who) {
+    for (std::size_t i = 0; i < cases.size(); ++i) {
+      CAPTURE(who);
+      CAPTURE(cases[i].name);
+      CAPTURE(cases[i].seed);
+      CHECK(same[who][i]);
+    }
+  }
+}
+
+}  // namespace troupe::tests

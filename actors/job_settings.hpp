@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "models/data/dataset.hpp"
+#include "models/evaluation.hpp"
 #include "models/optimizer.hpp"
 #include "models/schedule.hpp"
 #include "runtime/checkpoint/store.hpp"
@@ -49,12 +50,6 @@ struct runtime_settings {
   int threads = 1;            ///< mathematics threads of each replica, shard and evaluator
   std::uint32_t prefetch = 2; ///< batches a loader reads ahead for its lane
   std::string device = "cpu";
-};
-
-struct evaluation_settings {
-  std::uint64_t every = 0;      ///< steps between evaluations; 0: only at the end
-  std::uint64_t batches = 20;   ///< batches of each evaluation; 0: no evaluation at all
-  std::int64_t batch = 0;       ///< sequences in each; 0: as in training
 };
 
 struct checkpoint_settings {

@@ -40,6 +40,14 @@ auto spawn_computing_class(caf::actor_system& system, Ts&&... xs) {
 /// looks at it only afterwards.
 void send_exit(const caf::actor& whom, caf::error reason);
 
+/// Sends from `self` to an untyped handle, such as a name in the directory resolves to; CAF's own `send` lets a typed
+/// actor write to typed handles only. The receiver's header says which messages it takes.
+template <class Message>
+void tell(caf::local_actor* self, const caf::actor& whom, Message&& message) {
+  if (whom)
+    whom->eq_impl(caf::make_message_id(), self->ctrl(), self->context(), std::forward<Message>(message));
+}
+
 /// Runs `f` on `self`'s thread after `delay` by the actor clock, unless `self` has ended. Needs no handler in the
 /// behavior: the timer is a request that nobody answers.
 template <class F>

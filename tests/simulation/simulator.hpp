@@ -100,7 +100,18 @@ class simulator {
     return true;
   }
 
-  /// Follows the entries of a directory, for `kill`.
+  /// Whether somebody holds `name` in the observed directory.
+  bool lives(const std::string& name) const {
+    const auto found = living_->find(name);
+    return found != living_->end() && !has_ended(found->second);
+  }
+
+  /// From now on timeouts come early with this chance at each step.
+  void set_slowness(double probability) {
+    options_.slowness = probability;
+  }
+
+  /// Follows the entries of a directory, for `kill` and `lives`.
   void observe(const directory_actor& names) {
     if (observer_)
       return;

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "actors/job_settings.hpp"
+
+namespace troupe {
+
+/// Decides which actors die on purpose. Each named kill happens once, also when a rollback makes its step come again;
+/// random kills are a function of the seed and the number of steps seen.
+class chaos_plan {
+ public:
+  /// `actors`: every name that random kills may choose where the settings name none.
+  chaos_plan(chaos_settings settings, std::vector<std::string> actors);
+
+  /// Names to kill now that `steps_done` steps are done. REQUIRES: called once for each step that is done, again after
+  /// a rollback.
+  std::vector<std::string> due(std::uint64_t steps_done);
+
+ private:
+  chaos_settings settings_;
+  std::vector<std::string> actors_;
+  std::vector<bool> fired_;  // by named kill
+  std::uint64_t draws_ = 0;
+  std::uint64_t random_kills_ = 0;
+};
+
+/// Reads "shard/0@37,replica/1@50" or "random:0.01" or "random:0.01:SEED". Throws input_error.
+chaos_settings parse_chaos(const std::string& specification);
+
+}  // namespace troupe

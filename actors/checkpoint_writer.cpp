@@ -1,0 +1,69 @@
+#include "actors/checkpoint_writer.hpp"
+
+#include <chrono>
+#include <set>
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include "runtime/supervision/errc.hpp"
+#include "runtime/system.hpp"
+
+namespace troupe {
+
+namespace {
+
+struct writer_state {
+  std::uint64_t epoch = 0;
+  std::uint64_t step = 0;
+  std::set<std::uint32_t> written;  // shards of the cut at `step`
+  std::size_t size_bytes = 0;
+  std::chrono::steady_clock::duration spent{0};
+  static inline const char* name = "checkpoint_writer";
+};
+
+checkpoint_writer_actor::behavior_type behave(checkpoint_writer_actor::stateful_pointer<writer_state> self,
+                                              const job_context_ptr& context, const caf::actor& coordinator) {
+  keep_exceptions(self);
+  context->store->discard_unpublished();
+  return {
+      [=](const write_part& message) {
+        auto& state = self->state;
+        if (message.epoch < state.epoch)
+          return;
+        if (message.epoch > state.epoch || message.step != state.step) {
+          if (!state.written.empty())
+            context->store->discard_unpublished();
+          state = {};
+          state.epoch = message.epoch;
+          state.step = message.step;
+        }
+        const auto begin = std::chrono::steady_clock::now();
+        state.size_bytes += context->store->write_shard(message.step, message.part);
+        state.written.insert(message.part.shard);
+        state.spent += std::chrono::steady_clock::now() - begin;
+        if (state.written.size() < context->layout.shard_count())
+          return;
+        cut_manifest manifest;
+        manifest.step = message.step;
+        manifest.epoch = message.epoch;
+        manifest.shard_count = context->layout.shard_count();
+        manifest.created = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::now()));
+        manifest.documents = context->inputs.documents;
+        const auto path = context->store->publish(manifest);
+        const std::chrono::duration<double> seconds = state.spent + (std::chrono::steady_clock::now() - begin);
+        tell(self, coordinator, cut_published{state.epoch, state.step, path, state.size_bytes, seconds.count()});
+        state.written.clear();
+        state.size_bytes = 0;
+        state.spent = {};
+      },
+  };
+}
+
+}  // namespace
+
+caf::actor spawn_checkpoint_writer(caf::actor_system& system, job_context_ptr context, caf::actor coordinator) {
+  return caf::actor_cast<caf::actor>(spawn_computing(system, behave, std::move(context), std::move(coordinator)));
+}
+
+}  // namespace troupe

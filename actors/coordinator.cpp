@@ -1,0 +1,472 @@
+#include "actors/coordinator.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <optional>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "actors/job_tree.hpp"
+#include "runtime/checkpoint/fingerprint.hpp"
+#include "runtime/supervision/errc.hpp"
+#include "runtime/system.hpp"
+
+namespace troupe {
+
+namespace {
+
+using clock = std::chrono::steady_clock;
+
+class coordinator {
+ public:
+  coordinator(coordinator_actor::pointer self, job_context_ptr context, std::shared_ptr<job_log> log,
+              const child_context& born, caf::actor listener)
+      : self_(self),
+        me_(caf::actor_cast<caf::actor>(self)),
+        context_(std::move(context)),
+        log_(std::move(log)),
+        listener_(std::move(listener)),
+        alive_(*context_),
+        reports_(context_->layout.shard_count()) {
+    child_event started;
+    started.supervisor = "root";
+    started.child = born.name;
+    started.incarnation = born.incarnation;
+    log_->event(started);
+    tree_ = spawn_job_tree(self_->system(), context_, born.names, me_);
+    self_->link_to(tree_);  // either takes the other down
+  }
+
+  // -- who lives --------------------------------------------------------------------
+
+  void on(const child_event& event) {
+    alive_.note(event);
+    log_->event(event);
+    if (event.what != child_event::kind::started)
+      return;
+    const auto where = roster::find(event.child);
+    switch (where.what) {
+      case roster::role::shard:
+        return recover(where.index);
+      case roster::role::replica:
+      case roster::role::loader:
+        return begin_lane_of(where.index);
+      case roster::role::evaluator:
+        if (evaluation_.step && *evaluation_.step != barrier_)
+          log_->warning(fmt::format("the evaluation at step {} was lost with the evaluator", *evaluation_.step));
+        evaluation_ = {};
+        return work_at_barrier();
+      case roster::role::writer:
+        if (cut_ && cut_->step != barrier_)
+          log_->warning(fmt::format("the cut at step {} was lost with the checkpoint writer; the next one replaces it",
+                                    cut_->step));
+        cut_.reset();
+        return work_at_barrier();
+      case roster::role::other:
+        return;
+    }
+  }
+
+  void on(const lane_stuck& message) {
+    if (message.epoch == epoch_ && alive_.all_shards_alive())
+      restore_all();
+  }
+
+  // -- how far it got -----------------------------------------------------------------
+
+  void on(const shard_report& report) {
+    if (report.epoch != epoch_)
+      return;
+    reports_[report.shard] = report;
+    log_->shard(report, alive_.shard_incarnations[report.shard]);
+    if (report.shard == 0)
+      for (const auto& result : report.results)
+        if (result.step >= next_report_)
+          results_[result.step][result.lane] = result;
+    report_steps();
+    work_at_barrier();
+  }
+
+  void on(const lane_report& report) { log_->computed(report.lane, report.step, report.tokens); }
+
+  // -- stopping early -------------------------------------------------------------------
+
+  void on(const stop_job&) {
+    if (stopping_ || ended_)
+      return;
+    stopping_ = true;
+    if (epoch_ > 0)
+      pause_lanes();
+  }
+
+  void on(const lane_paused& message) {
+    if (message.epoch != epoch_ || paused_.empty())
+      return;
+    paused_[message.lane] = message.next_step;
+    if (std::any_of(paused_.begin(), paused_.end(), [](const auto& step) { return !step; }))
+      return;
+    last_step_ = **std::max_element(paused_.begin(), paused_.end());
+    paused_.clear();
+    move_barrier(last_step_);
+    work_at_barrier();
+  }
+
+  // -- at the barrier ---------------------------------------------------------------------
+
+  void on(const evaluation_started& message) {
+    if (message.epoch != epoch_ || evaluation_.step != message.step)
+      return;
+    evaluation_.holds_parameters = true;
+    work_at_barrier();
+  }
+
+  void on(const evaluation_done& message) {
+    if (message.epoch != epoch_ || evaluation_.step != message.report.step)
+      return;  // asked for again after a shard was lost
+    evaluation_ = {};
+    evaluated_ = message.report.step;
+    log_->evaluation(message.report);
+    work_at_barrier();
+  }
+
+  void on(const snapshot_taken& message) {
+    if (message.epoch != epoch_ || !cut_ || cut_->step != message.step)
+      return;
+    cut_->taken[message.shard] = true;
+    cut_->pause_seconds = std::max(cut_->pause_seconds, message.pause_seconds);
+    cut_->taken_by_all = std::all_of(cut_->taken.begin(), cut_->taken.end(), [](bool taken) { return taken; });
+    work_at_barrier();
+  }
+
+  void on(const cut_published& message) {
+    if (message.epoch != epoch_ || !cut_ || cut_->step != message.step)
+      return;
+    log_->cut({message.step, message.path, message.size_bytes, cut_->pause_seconds, message.write_seconds});
+    saved_ = message.step;
+    cut_.reset();
+    work_at_barrier();
+  }
+
+  void on(parameters& message) {
+    if (message.epoch != epoch_ || final_.empty() || message.attempt != final_attempt_)
+      return;
+    for (std::size_t i = 0; i < message.values.size(); ++i)
+      final_[message.first + i] = std::move(message.values[i]);
+    if (std::all_of(final_.begin(), final_.end(), [](const auto& value) { return static_cast<bool>(value); }))
+      finish();
+  }
+
+ private:
+  // -- starting and recovering ------------------------------------------------------------
+
+  void recover(std::uint32_t shard) {
+    unrestored_.insert(shard);
+    if (!alive_.all_shards_alive())
+      return;
+    if (epoch_ == 0 || context_->sync())
+      restore_all();
+    else
+      restore_lost();
+  }
+
+  std::shared_ptr<const cut> newest_cut() {
+    if (!context_->store)
+      return nullptr;
+    auto found = context_->store->latest([this](const std::string& message) { log_->warning(message); });
+    return found ? std::make_shared<const cut>(std::move(*found)) : nullptr;
+  }
+
+  /// All shards return to the newest cut under a new epoch; the lanes follow.
+  void restore_all() {
+    const auto from = newest_cut();
+    const auto step = from ? from->manifest.step : 0;
+    ++epoch_;
+    reports_.assign(reports_.size(), {});
+    results_.clear();
+    next_report_ = step;
+    evaluation_ = {};
+    cut_.reset();
+    final_.clear();
+    saved_ = from ? std::optional(step) : std::nullopt;
+    paused_.clear();
+    unrestored_.clear();
+    log_->restored(step);
+    step_begin_ = clock::now();
+    for (std::uint32_t shard = 0; shard < alive_.shards.size(); ++shard)
+      tell(self_, alive_.shards[shard], restore_shard{epoch_, from, alive_.shards});
+    last_step_ = stopping_ ? step : std::max(step, context_->settings.training.steps);
+    barrier_ = next_barrier(step);
+    for (std::uint32_t lane = 0; lane < context_->lanes(); ++lane)
+      begin_lane_of(lane);
+  }
+
+  /// Bounded and async: only the lost shards return to the newest cut. The lanes ask all shards what is due and replay
+  /// for those; the others drop what they have applied.
+  void restore_lost() {
+    const auto from = newest_cut();
+    for (const auto shard : unrestored_) {
+      reports_[shard].reset();
+      tell(self_, alive_.shards[shard], restore_shard{epoch_, from, alive_.shards});
+    }
+    unrestored_.clear();
+    // What the lost shards had not answered yet is asked again when all lanes stand at the barrier again.
+    final_.clear();
+    if (cut_ && cut_->step == barrier_)
+      cut_.reset();
+    if (evaluation_.step == barrier_)
+      evaluation_ = {};
+    for (std::uint32_t lane = 0; lane < context_->lanes(); ++lane)
+      begin_lane_of(lane);
+  }
+
+  void begin_lane_of(std::uint32_t lane) {
+    if (epoch_ == 0 || !alive_.all_shards_alive() || !alive_.replicas[lane] || !alive_.loaders[lane])
+      return;
+    const bool pausing = !paused_.empty();
+    tell(self_, alive_.replicas[lane],
+                begin_lane{epoch_, pausing ? 0 : barrier_, alive_.shards, alive_.loaders[lane]});
+    if (pausing)
+      tell(self_, alive_.replicas[lane], pause_lane{epoch_});
+  }
+
+  void pause_lanes() {
+    paused_.assign(context_->lanes(), {});
+    for (const auto& replica : alive_.replicas)
+      if (replica)
+        tell(self_, replica, pause_lane{epoch_});
+  }
+
+  // -- progress -----------------------------------------------------------------------------
+
+  bool reported_all() const {
+    return std::all_of(reports_.begin(), reports_.end(), [](const auto& report) { return report.has_value(); });
+  }
+
+  std::uint64_t steps_done() const {
+    auto done = std::numeric_limits<std::uint64_t>::max();
+    for (const auto& report : reports_)
+      done = std::min(done, report->steps_done);
+    return done;
+  }
+
+  bool at_barrier() const { return epoch_ > 0 && reported_all() && steps_done() == barrier_; }
+
+  /// Tells of the steps that all shards have applied.
+  void report_steps() {
+    if (!reported_all())
+      return;
+    for (const auto done = steps_done(); next_report_ < done; ++next_report_) {
+      step_report report;
+      report.step = next_report_ + 1;
+      double loss_sum = 0.0;
+      for (const auto& [lane, result] : results_[next_report_]) {
+        loss_sum += result.loss_sum;
+        report.tokens += result.targets;
+      }
+      results_.erase(next_report_);
+      report.loss = loss_sum / static_cast<double>(std::max<std::int64_t>(report.tokens, 1));
+      report.learning_rate = reports_[0]->learning_rate;
+      report.gradient_norm = reports_[0]->gradient_norm;
+      for (const auto& each : reports_)
+        report.staleness_max = std::max(report.staleness_max, each->staleness);
+      const auto now = clock::now();
+      report.seconds = std::chrono::duration<double>(now - step_begin_).count();
+      step_begin_ = now;
+      log_->step(report);
+      for (const auto& name : log_->chaos().due(report.step))
+        kill(name);
+    }
+  }
+
+  void kill(const std::string& name) {
+    const auto reason = make_error(errc::killed_by_chaos, name + " was killed by fault injection");
+    if (name == "coordinator") {
+      log_->killed();
+      self_->quit(reason);
+    } else if (const auto victim = alive_.handle(name)) {
+      log_->killed();
+      send_exit(victim, reason);
+    }
+  }
+
+  // -- barriers -------------------------------------------------------------------------------
+
+  static std::uint64_t next_multiple(std::uint64_t after, std::uint64_t every) {
+    return every == 0 ? std::numeric_limits<std::uint64_t>::max() : (after / every + 1) * every;
+  }
+
+  std::uint64_t next_barrier(std::uint64_t after) const {
+    const auto& settings = context_->settings;
+    const auto cut_at = next_multiple(after, context_->store ? settings.checkpoint.every : 0);
+    const auto evaluation_at = next_multiple(after, settings.evaluation.batches > 0 ? settings.evaluation.every : 0);
+    return std::min({cut_at, evaluation_at, last_step_});
+  }
+
+  void move_barrier(std::uint64_t step) {
+    barrier_ = step;
+    for (const auto& replica : alive_.replicas)
+      if (replica)
+        tell(self_, replica, run_until{epoch_, barrier_});
+  }
+
+  bool evaluation_due() const {
+    const auto& settings = context_->settings.evaluation;
+    if (settings.batches == 0 || evaluated_ == barrier_)
+      return false;
+    const bool at_end = barrier_ == last_step_ && !stopping_;
+    return at_end || (barrier_ > 0 && settings.every > 0 && barrier_ % settings.every == 0);
+  }
+
+  bool cut_due() const {
+    const auto& settings = context_->settings.checkpoint;
+    if (!context_->store || saved_ == barrier_)
+      return false;
+    const bool at_end = barrier_ == last_step_ && (settings.at_end || stopping_);
+    return at_end || (barrier_ > 0 && settings.every > 0 && barrier_ % settings.every == 0);
+  }
+
+  /// Whether the evaluation due here has its parameters; asks for it where it does not.
+  bool served_evaluation() {
+    if (!evaluation_due())
+      return true;
+    if (evaluation_.step == barrier_)
+      return evaluation_.holds_parameters;
+    if (evaluation_.step || !alive_.evaluator)
+      return false;  // busy with the one before, or about to be started again
+    evaluation_ = {barrier_, false};
+    tell(self_, alive_.evaluator, evaluate{epoch_, barrier_, alive_.shards});
+    return false;
+  }
+
+  /// Whether the shards have taken the snapshots due here; asks for them where they have not.
+  bool served_cut() {
+    if (!cut_due())
+      return true;
+    if (cut_ && cut_->step != barrier_)
+      return false;  // one cut is under way at a time
+    if (!alive_.writer)
+      return false;
+    if (!cut_)
+      cut_ = cut_under_way{barrier_, std::vector<bool>(alive_.shards.size(), false)};
+    if (!cut_->asked) {
+      cut_->asked = true;
+      for (const auto& shard : alive_.shards)
+        tell(self_, shard, take_snapshot{epoch_, barrier_, alive_.writer});
+    }
+    return cut_->taken_by_all;
+  }
+
+  void work_at_barrier() {
+    if (ended_ || !paused_.empty() || !at_barrier())
+      return;
+    const bool evaluation_served = served_evaluation();
+    if (!served_cut() || !evaluation_served)
+      return;
+    if (barrier_ < last_step_)
+      return move_barrier(next_barrier(barrier_));
+    if (cut_ || evaluation_.step || !final_.empty())
+      return;  // the end waits for what is still being written and measured
+    final_.assign(context_->model().parameters().size(), {});
+    ++final_attempt_;
+    for (const auto& shard : alive_.shards)
+      tell(self_, shard, pull_parameters{epoch_, 0, barrier_, true, final_attempt_});
+  }
+
+  // -- the end ----------------------------------------------------------------------------------
+
+  void finish() {
+    ended_ = true;
+    log_->finished(fingerprint(final_), barrier_ < context_->settings.training.steps);
+    final_.clear();
+    self_->unlink_from(tree_);
+    self_->request(tree_, caf::infinite, shut_down{})
+        .then([this] { end(); }, [this](const caf::error&) { end(); });
+  }
+
+  void end() {
+    tell(self_, listener_, job_done{});
+    self_->quit();
+  }
+
+  struct evaluation_under_way {
+    std::optional<std::uint64_t> step;
+    bool holds_parameters = false;
+  };
+
+  struct cut_under_way {
+    std::uint64_t step = 0;
+    std::vector<bool> taken;  // by shard
+    bool asked = false;
+    bool taken_by_all = false;
+    double pause_seconds = 0.0;
+  };
+
+  coordinator_actor::pointer self_;
+  caf::actor me_;
+  job_context_ptr context_;
+  std::shared_ptr<job_log> log_;
+  caf::actor listener_;
+  supervisor_actor tree_;
+  roster alive_;
+  std::set<std::uint32_t> unrestored_;  // shards that came up and wait for restore_shard
+
+  std::uint64_t epoch_ = 0;      // 0: not all shards have come up yet
+  std::uint64_t barrier_ = 0;    // lanes may compute the steps below it
+  std::uint64_t last_step_ = 0;  // the barrier at which the job ends
+  bool stopping_ = false;
+  bool ended_ = false;
+
+  std::vector<std::optional<shard_report>> reports_;  // by shard: the latest of this epoch
+  std::map<std::uint64_t, std::map<std::uint32_t, lane_result>> results_;  // by step, lane: applied, not yet told
+  std::uint64_t next_report_ = 0;
+  clock::time_point step_begin_;
+
+  evaluation_under_way evaluation_;
+  std::optional<std::uint64_t> evaluated_;  // the last step evaluated
+  std::optional<cut_under_way> cut_;
+  std::optional<std::uint64_t> saved_;      // the last step published
+  std::vector<std::optional<std::uint64_t>> paused_;  // by lane, while stopping: where it stands
+  std::vector<tensor> final_;               // at the end: all parameters
+  std::uint64_t final_attempt_ = 0;
+};
+
+struct coordinator_state {
+  std::unique_ptr<coordinator> body;
+  static inline const char* name = "coordinator";
+};
+
+coordinator_actor::behavior_type behave(coordinator_actor::stateful_pointer<coordinator_state> self,
+                                        const job_context_ptr& context, const std::shared_ptr<job_log>& log,
+                                        const child_context& born, const caf::actor& listener) {
+  keep_exceptions(self);
+  auto& body = self->state.body;
+  body = std::make_unique<coordinator>(self, context, log, born, listener);
+  return {
+      [&body](const child_event& message) { body->on(message); },
+      [&body](const shard_report& message) { body->on(message); },
+      [&body](const lane_report& message) { body->on(message); },
+      [&body](const lane_paused& message) { body->on(message); },
+      [&body](const lane_stuck& message) { body->on(message); },
+      [&body](const evaluation_started& message) { body->on(message); },
+      [&body](const evaluation_done& message) { body->on(message); },
+      [&body](const snapshot_taken& message) { body->on(message); },
+      [&body](const cut_published& message) { body->on(message); },
+      [&body](parameters& message) { body->on(message); },
+      [](const pull_too_late&) {
+        // A rollback overtook the last pull; the end is reached again.
+      },
+      [&body](const stop_job& message) { body->on(message); },
+  };
+}
+
+}  // namespace
+
+caf::actor spawn_coordinator(caf::actor_system& system, job_context_ptr context, std::shared_ptr<job_log> log,
+                             const child_context& born, caf::actor listener) {
+  return caf::actor_cast<caf::actor>(
+      spawn_computing(system, behave, std::move(context), std::move(log), born, std::move(listener)));
+}
+
+}  // namespace troupe

@@ -1,0 +1,58 @@
+#pragma once
+
+/// The coordinator owns a job: it starts the tree of actors, says which steps may be computed, takes cuts and
+/// evaluations, and decides what happens when something dies.
+///
+/// Lanes run freely up to a barrier: the next step at which a cut or an evaluation is due, or the end. There all lanes
+/// stand level, shards hand out handles to their tensors, and the lanes go on: a barrier lasts a message's round trip,
+/// not the writing or the evaluating.
+///
+/// What happens when an actor dies, and what is lost:
+///
+///     loader      started again; the lane asks for its batch anew                  nothing
+///     replica     started again; the lane recomputes its step under a new attempt  that step's work
+///     shard       sync: a new epoch, all shards return to the last cut             the steps since then, to be repeated
+///                 bounded, async: that shard returns to the last cut; lanes
+///                 replay for it what the other shards drop as duplicates           the same, for one shard
+///     evaluator   started again                                                    at most one evaluation
+///     writer      started again                                                    at most one cut
+///     coordinator started again with all below it, from the last cut               the steps since then, to be repeated
+///
+/// Without a cut, "the last cut" is the job's start.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include <caf/all.hpp>
+
+#include "actors/checkpoint_writer.hpp"
+#include "actors/evaluator.hpp"
+#include "actors/job_context.hpp"
+#include "actors/job_log.hpp"
+#include "actors/parameter_shard.hpp"
+#include "actors/replica.hpp"
+#include "runtime/supervision/supervisor.hpp"
+
+namespace troupe {
+
+/// Finish the steps that were begun, make a cut, end.
+struct stop_job {};
+
+/// To the listener: the job is done, its tree stopped; the log holds the summary.
+struct job_done {};
+
+using coordinator_actor =
+    caf::typed_actor<caf::reacts_to<child_event>, caf::reacts_to<shard_report>, caf::reacts_to<lane_report>,
+                     caf::reacts_to<lane_paused>, caf::reacts_to<lane_stuck>, caf::reacts_to<evaluation_started>,
+                     caf::reacts_to<evaluation_done>, caf::reacts_to<snapshot_taken>, caf::reacts_to<cut_published>,
+                     caf::reacts_to<parameters>, caf::reacts_to<pull_too_late>, caf::reacts_to<stop_job>>;
+
+/// Goes on from the newest good cut in the context's store; from the beginning where there is none.
+caf::actor spawn_coordinator(caf::actor_system& system, job_context_ptr context, std::shared_ptr<job_log> log,
+                             const child_context& born, caf::actor listener);
+
+}  // namespace troupe
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::stop_job)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::job_done)

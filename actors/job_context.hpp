@@ -1,0 +1,37 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "actors/job.hpp"
+#include "actors/job_settings.hpp"
+#include "actors/shard_layout.hpp"
+#include "runtime/checkpoint/store.hpp"
+#include "runtime/tensor/device.hpp"
+
+namespace troupe {
+
+/// What every actor of a job knows from the start. Immutable and shared; everything in it follows from the run file,
+/// so that another process can build the same.
+struct job_context {
+  job_inputs inputs;
+  job_settings settings;
+  shard_layout layout;
+  std::vector<bool> recompute;              ///< by block
+  std::shared_ptr<checkpoint_store> store;  ///< null: no cuts
+  device* on = nullptr;
+
+  const troupe::model& model() const noexcept { return *inputs.model; }
+  std::uint32_t lanes() const noexcept { return settings.training.lanes; }
+  /// Sequences of one micro-batch of one lane.
+  std::int64_t rows() const noexcept {
+    return settings.training.batch / (settings.training.lanes * settings.training.accumulation);
+  }
+  bool sync() const noexcept { return settings.consistency.mode == consistency_mode::sync; }
+  bool clips() const noexcept { return settings.training.clip > 0.0; }
+  std::unique_ptr<stream> make_stream() const { return on->make_stream({settings.runtime.threads}); }
+};
+
+using job_context_ptr = std::shared_ptr<const job_context>;
+
+}  // namespace troupe

@@ -1,0 +1,110 @@
+#include "actors/job_log.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+namespace troupe {
+
+namespace {
+
+std::vector<std::string> killable(const job_context& context) {
+  std::vector<std::string> names;
+  for (std::uint32_t i = 0; i < context.layout.shard_count(); ++i)
+    names.push_back(fmt::format("shard/{}", i));
+  for (std::uint32_t i = 0; i < context.lanes(); ++i) {
+    names.push_back(fmt::format("replica/{}", i));
+    names.push_back(fmt::format("loader/{}", i));
+  }
+  return names;
+}
+
+template <class F, class... Ts>
+void tell(const F& observer, const Ts&... what) {
+  if (observer)
+    observer(what...);
+}
+
+}  // namespace
+
+job_log::job_log(const job_context& context, job_observer observer)
+    : observer_(std::move(observer)),
+      chaos_(context.settings.chaos, killable(context)),
+      lane_next_(context.lanes(), 0),
+      tallies_(context.layout.shard_count()) {
+  for (std::uint32_t i = 0; i < context.layout.shard_count(); ++i) {
+    summary_.shards.emplace_back();
+    summary_.shards.back().shard = i;
+  }
+}
+
+void job_log::step(const step_report& report) {
+  summary_.steps = report.step;
+  summary_.last_loss = report.loss;
+  summary_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - *begin_).count();
+  tell(observer_.on_step, report);
+}
+
+void job_log::evaluation(const evaluation_report& report) {
+  summary_.last_evaluation = report;
+  // Without a validation split the training split decides.
+  const auto score = [](const evaluation_report& r) {
+    return r.validation_loss == r.validation_loss ? r.validation_loss : r.train_loss;
+  };
+  if (!summary_.best_evaluation || score(report) < score(*summary_.best_evaluation))
+    summary_.best_evaluation = report;
+  tell(observer_.on_evaluation, report);
+}
+
+void job_log::cut(const cut_report& report) {
+  summary_.last_cut = report.path;
+  tell(observer_.on_cut, report);
+}
+
+void job_log::event(const child_event& event) {
+  if (event.what == child_event::kind::started && event.incarnation > 1)
+    ++summary_.restarts;
+  tell(observer_.on_event, event);
+}
+
+void job_log::warning(const std::string& message) { tell(observer_.on_warning, message); }
+
+void job_log::restored(std::uint64_t step) {
+  if (begin_) {
+    ++summary_.rollbacks;
+    summary_.steps = step;
+    tell(observer_.on_rollback, step);
+    return;
+  }
+  begin_ = std::chrono::steady_clock::now();
+  summary_.first_step = summary_.steps = step;
+  std::fill(lane_next_.begin(), lane_next_.end(), step);
+}
+
+void job_log::computed(std::uint32_t lane, std::uint64_t step, std::int64_t tokens) {
+  summary_.tokens += static_cast<std::uint64_t>(tokens);
+  if (step < lane_next_[lane])
+    ++summary_.replays;
+  else
+    lane_next_[lane] = step + 1;
+}
+
+void job_log::shard(const shard_report& report, std::uint64_t incarnation) {
+  auto& tally = tallies_[report.shard];
+  auto& counters = summary_.shards[report.shard];
+  if (incarnation != tally.incarnation)
+    tally = {incarnation, 0, 0};
+  counters.version = report.version;
+  counters.applied = report.applied;
+  counters.duplicates_dropped += report.duplicates_dropped - tally.duplicates;
+  counters.stale_dropped += report.stale_dropped - tally.stale;
+  tally.duplicates = report.duplicates_dropped;
+  tally.stale = report.stale_dropped;
+}
+
+void job_log::finished(std::string fingerprint, bool interrupted) {
+  summary_.fingerprint = std::move(fingerprint);
+  summary_.interrupted = interrupted;
+}
+
+}  // namespace troupe

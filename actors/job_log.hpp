@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "actors/chaos.hpp"
+#include "actors/job_context.hpp"
+#include "actors/parameter_shard.hpp"
+
+namespace troupe {
+
+/// What a job has to tell and what it counted: outlives the coordinator, so that a coordinator that is started anew
+/// goes on counting. Used by one coordinator at a time, on its thread; read by others when the job has ended.
+class job_log {
+ public:
+  job_log(const job_context& context, job_observer observer);
+
+  void step(const step_report& report);
+  void evaluation(const evaluation_report& report);
+  void cut(const cut_report& report);
+  void event(const child_event& event);
+  void warning(const std::string& message);
+  /// All shards start from `step`; not a rollback the first time.
+  void restored(std::uint64_t step);
+  /// A lane computed a step.
+  void computed(std::uint32_t lane, std::uint64_t step, std::int64_t tokens);
+  void killed() { ++summary_.killed; }
+  void shard(const shard_report& report, std::uint64_t incarnation);
+  void finished(std::string fingerprint, bool interrupted);
+
+  chaos_plan& chaos() noexcept { return chaos_; }
+  const job_summary& summary() const noexcept { return summary_; }
+
+ private:
+  /// Drops counted by the incarnation that reports now; earlier ones are in the summary.
+  struct shard_tally {
+    std::uint64_t incarnation = 0;
+    std::uint64_t duplicates = 0;
+    std::uint64_t stale = 0;
+  };
+
+  job_observer observer_;
+  job_summary summary_;
+  chaos_plan chaos_;
+  std::optional<std::chrono::steady_clock::time_point> begin_;
+  std::vector<std::uint64_t> lane_next_;  // first step the lane has not computed yet
+  std::vector<shard_tally> tallies_;
+};
+
+}  // namespace troupe

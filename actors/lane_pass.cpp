@@ -1,0 +1,92 @@
+#include "actors/lane_pass.hpp"
+
+namespace troupe {
+
+lane_pass::lane_pass(job_context_ptr context, std::uint32_t lane)
+    : context_(std::move(context)),
+      on_(context_->make_stream()),
+      pass_(context_->model(), *on_),
+      key_(random_key{context_->settings.training.seed, 0}.fold(lane)) {
+  pass_.recompute = context_->recompute;
+  if (context_->clips() && !context_->sync())
+    squares_ = on_->allocate(dtype::float64, {static_cast<std::int64_t>(context_->model().parameters().size())});
+}
+
+void lane_pass::begin(std::uint64_t step, std::vector<batch> micro_batches) {
+  step_ = step;
+  micro_batches_ = std::move(micro_batches);
+  micro_ = 0;
+  loss_sum_ = 0.0;
+  targets_ = tokens_ = 0;
+  const auto& space = context_->model().parameters();
+  missing_.assign(context_->model().block_count(), 0);
+  for (const auto& each : space)
+    ++missing_[each.block];
+  start_micro_batch();
+}
+
+void lane_pass::start_micro_batch() {
+  const auto& next = micro_batches_[micro_];
+  tokens_ += next.tokens.count();
+  pass_.begin({on_->to_device(next.tokens), on_->to_device(next.targets)}, key_.fold(step_).fold(micro_));
+  block_ = 0;
+  forward_ = true;
+}
+
+void lane_pass::supply(std::size_t first, std::span<tensor> values) {
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    pass_.parameters[first + i] = std::move(values[i]);
+    --missing_[context_->model().parameters()[first + i].block];
+  }
+}
+
+bool lane_pass::ready() const { return !forward_ || missing_[block_] == 0; }
+
+lane_pass::progress lane_pass::advance() {
+  const auto& model = context_->model();
+  if (forward_) {
+    if (micro_ == 0) {  // gradients of the block, and of those before it, exist from here on
+      const auto& space = model.parameters();
+      for (std::size_t i = 0; i < space.size(); ++i)
+        if (space[i].block == block_) {
+          pass_.gradients[i] = on_->allocate(space[i].extents);
+          on_->zero(pass_.gradients[i]);
+        }
+    }
+    model.forward(block_, pass_);
+    if (++block_ == model.block_count())
+      forward_ = false;
+    return {};
+  }
+  model.backward(--block_, pass_);
+  const bool last_micro_batch = micro_ + 1 == micro_batches_.size();
+  const progress result{last_micro_batch && block_ == 0, block_, last_micro_batch};
+  if (block_ == 0) {
+    loss_sum_ += pass_.loss_sum();
+    targets_ += pass_.target_count();
+    ++micro_;
+    if (!last_micro_batch)
+      start_micro_batch();
+  }
+  return result;
+}
+
+void lane_pass::add_squares(std::size_t parameter) {
+  on_->sum_of_squares(pass_.gradients[parameter], squares_.slice(static_cast<std::int64_t>(parameter), {1}));
+}
+
+double lane_pass::sum_of_squares() const {
+  double sum = 0.0;
+  for (const auto square : on_->to_host(squares_).elements<double>())
+    sum += square;
+  return sum;
+}
+
+void lane_pass::release() {
+  for (auto& each : pass_.parameters)
+    each = {};
+  for (auto& each : pass_.gradients)
+    each = {};
+}
+
+}  // namespace troupe

@@ -1,0 +1,174 @@
+#pragma once
+
+/// The parameter shard: owns one range of the parameter space and its optimizer state, applies each gradient exactly
+/// once (P1) and enforces the job's consistency. It is the only training actor with durable state (P5).
+///
+/// One step, as a shard sees it:
+///
+///     replica     --pull_parameters(lane, step)-->  shard      answered when consistency allows
+///     shard       --parameters(version, block)-->   replica    one message per block; handles, not copies
+///     replica     --push_gradient(block)-->         shard      while the backward pass still runs
+///     replica     --complete_step-->                shard      all of the lane's pieces are there
+///     shard       --norm_part-->                    shards     sync with clipping: the norm spans all shards
+///     shard       --shard_report-->                 coordinator
+///
+/// Updates write aside whatever somebody still holds (`optimizer::update`), so a snapshot, an evaluation
+/// and a slow reader cost a handle, not a pause.
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <caf/all.hpp>
+
+#include "actors/job_context.hpp"
+
+namespace troupe {
+
+// -- to a shard ------------------------------------------------------------------
+
+/// Starts the shard, or sends it back: under `epoch`, from the cut or, without one, from the initial values.
+struct restore_shard {
+  std::uint64_t epoch = 0;
+  std::shared_ptr<const cut> from;
+  std::vector<caf::actor> shards;  ///< all shards by index, this one too; for norm_part
+};
+
+/// Which step of this lane is due? Answered by lane_due once the shard has been restored to `epoch`.
+struct query_lane {
+  std::uint64_t epoch = 0;
+  std::uint32_t lane = 0;
+  std::uint64_t attempt = 0;  ///< comes back with the answer, here and below: late answers are told apart by it
+};
+
+/// Asks for the parameters to compute `step` with. An `exact` pull wants those after exactly `step` updates of each
+/// lane and gets none at any other time; a lane's pull is answered when consistency allows it.
+struct pull_parameters {
+  std::uint64_t epoch = 0;
+  std::uint32_t lane = 0;
+  std::uint64_t step = 0;
+  bool exact = false;
+  std::uint64_t attempt = 0;
+};
+
+/// Gradients of parameters first .. first + gradients.size() - 1, summed over the lane's targets. The shard owns the
+/// memory from here on and may write to it.
+struct push_gradient {
+  std::uint64_t epoch = 0;
+  std::uint32_t lane = 0;
+  std::uint64_t step = 0;
+  std::uint64_t attempt = 0;  ///< rises each time the lane starts over; a later one replaces what is pending
+  std::size_t first = 0;
+  std::vector<tensor> gradients;
+};
+
+/// The lane pushed all its pieces of `step` to this shard.
+struct complete_step {
+  std::uint64_t epoch = 0;
+  std::uint32_t lane = 0;
+  std::uint64_t step = 0;
+  std::uint64_t attempt = 0;
+  std::uint64_t version_read = 0;       ///< of this shard's parameters
+  std::int64_t targets = 0;             ///< over which the gradients are sums
+  double loss_sum = 0.0;                ///< over the same
+  double gradient_sum_of_squares = 0.0; ///< over the whole space; bounded and async with clipping only
+};
+
+/// From shard to shard: the squares of the lanes' summed gradient, one number for each of the sender's parameters.
+struct norm_part {
+  std::uint64_t epoch = 0;
+  std::uint64_t step = 0;
+  std::uint32_t shard = 0;
+  std::vector<double> sums_of_squares;
+};
+
+/// Snapshot now: the coordinator knows that all lanes stand at `step`. The snapshot goes to `writer`.
+struct take_snapshot {
+  std::uint64_t epoch = 0;
+  std::uint64_t step = 0;
+  caf::actor writer;
+};
+
+// -- from a shard ----------------------------------------------------------------
+
+struct lane_due {
+  std::uint64_t epoch = 0;
+  std::uint64_t attempt = 0;
+  std::uint32_t shard = 0;
+  std::uint64_t next_step = 0;
+};
+
+/// Answer to pull_parameters; values of parameters first .. first + values.size() - 1, all of one block.
+struct parameters {
+  std::uint64_t epoch = 0;
+  std::uint64_t attempt = 0;
+  std::uint32_t shard = 0;
+  std::uint64_t step = 0;  ///< as asked
+  std::uint64_t version = 0;
+  std::size_t block = 0;
+  std::size_t first = 0;
+  std::vector<tensor> values;
+};
+
+/// Answer to an exact pull that comes after the step has passed.
+struct pull_too_late {
+  std::uint64_t epoch = 0;
+  std::uint64_t attempt = 0;
+  std::uint32_t shard = 0;
+  std::uint64_t step = 0;
+};
+
+/// What one lane did in one step.
+struct lane_result {
+  std::uint32_t lane = 0;
+  std::uint64_t step = 0;
+  std::int64_t targets = 0;
+  double loss_sum = 0.0;
+};
+
+/// To the coordinator after each update and after each restore. Losses travel through the shards, so that the
+/// coordinator hears of each exactly when it has had effect.
+struct shard_report {
+  std::uint64_t epoch = 0;
+  std::uint32_t shard = 0;
+  std::uint64_t version = 0;
+  std::vector<lane_result> results;  ///< that went into the update
+  std::uint64_t steps_done = 0;  ///< by the slowest lane
+  std::vector<std::uint64_t> applied;
+  std::uint64_t duplicates_dropped = 0;  ///< by this incarnation
+  std::uint64_t stale_dropped = 0;       ///< by this incarnation
+  double learning_rate = 0.0;
+  double gradient_norm = 0.0;
+  std::uint64_t staleness = 0;
+};
+
+struct snapshot_taken {
+  std::uint64_t epoch = 0;
+  std::uint64_t step = 0;
+  std::uint32_t shard = 0;
+  double pause_seconds = 0.0;
+};
+
+using parameter_shard_actor = caf::typed_actor<
+    caf::reacts_to<restore_shard>, caf::reacts_to<query_lane>, caf::reacts_to<pull_parameters>,
+    caf::reacts_to<push_gradient>, caf::reacts_to<complete_step>, caf::reacts_to<norm_part>,
+    caf::reacts_to<take_snapshot>>;
+
+/// Reports to `coordinator`. Waits for restore_shard before it serves.
+caf::actor spawn_parameter_shard(caf::actor_system& system, job_context_ptr context, std::uint32_t index,
+                                 caf::actor coordinator);
+
+}  // namespace troupe
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::restore_shard)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::query_lane)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::pull_parameters)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::push_gradient)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::complete_step)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::norm_part)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::take_snapshot)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::lane_due)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::parameters)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::pull_too_late)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::shard_report)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::snapshot_taken)

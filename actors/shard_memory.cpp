@@ -1,0 +1,134 @@
+#include "actors/shard_memory.hpp"
+
+#include <fmt/format.h>
+
+#include "runtime/error.hpp"
+
+namespace troupe {
+
+namespace {
+
+std::string state_name(const parameter& which, const std::string& state) { return which.name + "@" + state; }
+
+const std::string mean_square_name = "mean_square";
+
+}  // namespace
+
+shard_memory::shard_memory(job_context_ptr context, std::uint32_t index)
+    : context_(std::move(context)),
+      first_(context_->layout.first(index)),
+      on_(context_->make_stream()),
+      type_(on_->compute_type() == dtype::float64 ? dtype::float64 : dtype::float32),
+      rule_(make_optimizer(context_->settings.optimizer)),
+      values_(context_->layout.last(index) - first_),
+      state_(values_.size()) {
+  if (context_->settings.consistency.delay_compensation == consistency_settings::compensation_kind::adaptive)
+    mean_squares_.resize(values_.size());
+}
+
+tensor shard_memory::zeros(const parameter& which) {
+  auto fresh = on_->allocate(type_, which.extents);
+  on_->zero(fresh);
+  return fresh;
+}
+
+void shard_memory::initialize() {
+  for (std::size_t i = 0; i < size(); ++i) {
+    auto host = make_host_tensor(dtype::float32, at(i).extents);
+    troupe::initialize(at(i), context_->settings.training.seed, host.mutable_elements<float>());
+    values_[i] = on_->to_device(host);
+    if (type_ != dtype::float32) {
+      const auto wide = on_->allocate(type_, at(i).extents);
+      on_->cast(values_[i], wide);
+      values_[i] = wide;
+    }
+    state_[i].clear();
+    for ([[maybe_unused]] const auto& name : rule_->state_names(at(i)))
+      state_[i].push_back(zeros(at(i)));
+    if (!mean_squares_.empty())
+      mean_squares_[i] = zeros(at(i));
+  }
+}
+
+void shard_memory::restore(const cut& from) {
+  const auto load = [&](const parameter& which, const std::string& name) {
+    const auto stored = from.find(name);
+    if (!stored)
+      throw input_error(fmt::format("{}: holds no tensor '{}', which this run needs; resume with the model and the "
+                                    "optimizer that wrote it",
+                                    from.path.string(), name));
+    if (stored.shape() != which.extents || stored.type() != type_)
+      throw input_error(fmt::format("{}: tensor '{}' is {}, expected {}{}; resume with the model that wrote it",
+                                    from.path.string(), name, describe(stored), to_string(type_),
+                                    to_string(which.extents)));
+    return on_->to_device(stored);
+  };
+  for (std::size_t i = 0; i < size(); ++i) {
+    values_[i] = load(at(i), at(i).name);
+    state_[i].clear();
+    for (const auto& name : rule_->state_names(at(i)))
+      state_[i].push_back(load(at(i), state_name(at(i), name)));
+    if (!mean_squares_.empty())
+      mean_squares_[i] = load(at(i), state_name(at(i), mean_square_name));
+  }
+}
+
+void shard_memory::update(std::span<const tensor> gradients, const update_options& options) {
+  for (std::size_t i = 0; i < size(); ++i)
+    rule_->update(*on_, at(i), options, gradients[i], values_[i], state_[i]);
+  on_->synchronize();
+}
+
+void shard_memory::compensate_delay(std::span<const tensor> gradients, std::span<const tensor> read,
+                                    double gradient_scale) {
+  const auto& how = context_->settings.consistency;
+  for (std::size_t i = 0; i < size(); ++i) {
+    tensor mean_square;
+    if (!mean_squares_.empty()) {
+      if (!mean_squares_[i].unique()) {  // a snapshot holds it
+        auto aside = on_->allocate(type_, at(i).extents);
+        on_->copy(mean_squares_[i], aside);
+        mean_squares_[i] = aside;
+      }
+      mean_square = mean_squares_[i];
+    }
+    on_->compensate_delay(how.compensation_lambda, how.compensation_decay, gradient_scale, gradients[i], values_[i],
+                          read[i], mean_square, gradients[i]);
+  }
+}
+
+std::vector<double> shard_memory::sum_lanes(std::span<const std::vector<tensor>> lanes, bool with_squares) {
+  if (lanes.size() == 1 && !with_squares)
+    return {};
+  const auto squares = on_->allocate(dtype::float64, {static_cast<std::int64_t>(size())});
+  std::vector<tensor> terms(lanes.size());
+  for (std::size_t i = 0; i < size(); ++i) {
+    for (std::size_t lane = 0; lane < lanes.size(); ++lane)
+      terms[lane] = lanes[lane][i];
+    const auto square = with_squares ? squares.slice(static_cast<std::int64_t>(i), {1}) : tensor{};
+    if (lanes.size() == 1)
+      on_->sum_of_squares(terms[0], square);
+    else
+      on_->sum(terms, terms[0], square);
+  }
+  if (!with_squares)
+    return {};
+  const auto host = on_->to_host(squares);
+  const auto view = host.elements<double>();
+  return {view.begin(), view.end()};
+}
+
+std::vector<named_tensor> shard_memory::snapshot() {
+  std::vector<named_tensor> all;
+  for (std::size_t i = 0; i < size(); ++i) {
+    all.push_back({at(i).name, on_->to_host(values_[i])});
+    const auto names = rule_->state_names(at(i));
+    for (std::size_t k = 0; k < names.size(); ++k)
+      all.push_back({state_name(at(i), names[k]), on_->to_host(state_[i][k])});
+    if (!mean_squares_.empty())
+      all.push_back({state_name(at(i), mean_square_name), on_->to_host(mean_squares_[i])});
+  }
+  return all;
+}
+
+}  // namespace troupe

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "actors/job_context.hpp"
+
+namespace troupe {
+
+/// The tensors of one shard: parameter values and optimizer state. Owned by one actor; no protocol.
+class shard_memory {
+ public:
+  shard_memory(job_context_ptr context, std::uint32_t index);
+
+  /// Initial values drawn from the job's seed; optimizer state of zeros.
+  void initialize();
+  /// By name from a cut that may have had another number of shards. Throws input_error where a tensor is missing or
+  /// has another shape.
+  void restore(const cut& from);
+
+  std::size_t first() const noexcept { return first_; }
+  std::size_t size() const noexcept { return values_.size(); }
+  /// Current values, by index in the space less first().
+  std::span<const tensor> values() const noexcept { return values_; }
+
+  /// One optimizer step over the whole shard. What somebody else holds is not touched: its successor is written aside.
+  void update(std::span<const tensor> gradients, const update_options& options);
+  /// Adds the delay compensation of arXiv:1609.08326 to the scaled gradients, in place.
+  void compensate_delay(std::span<const tensor> gradients, std::span<const tensor> read, double gradient_scale);
+  /// Sums lanes[0][i] + lanes[1][i] + ... into lanes[0][i], in lane order; squares of the sums by parameter where
+  /// `with_squares`.
+  std::vector<double> sum_lanes(std::span<const std::vector<tensor>> lanes, bool with_squares);
+
+  /// Handles to everything, named: what a checkpoint holds.
+  std::vector<named_tensor> snapshot();
+
+ private:
+  const parameter& at(std::size_t i) const noexcept { return context_->model().parameters()[first_ + i]; }
+  tensor zeros(const parameter& which);
+
+  job_context_ptr context_;
+  std::size_t first_;
+  std::unique_ptr<stream> on_;
+  dtype type_;  // of parameters and optimizer state: float32, or float64 on the reference device
+  std::unique_ptr<optimizer> rule_;
+  std::vector<tensor> values_;
+  std::vector<std::vector<tensor>> state_;  // by parameter, in the order of optimizer::state_names
+  std::vector<tensor> mean_squares_;        // adaptive delay compensation only
+};
+
+}  // namespace troupe

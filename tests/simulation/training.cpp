@@ -1,0 +1,228 @@
+/// The training protocol under any order of events and any deaths: P1 (exactly once), P2 (same answer), P3 (nobody
+/// hangs). Pulls, pushes, cuts, evaluations, rollbacks, replays, stops and resumes of a whole job with a tiny
+/// transformer, on one thread and in virtual time.
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include <doctest/doctest.h>
+
+#include "actors/coordinator.hpp"
+#include "actors/job_root.hpp"
+#include "models/transformer.hpp"
+#include "runtime/probe.hpp"
+#include "tests/simulation/seeds.hpp"
+#include "tests/simulation/simulator.hpp"
+
+namespace troupe {
+
+namespace {
+
+constexpr std::uint64_t steps = 8;
+constexpr std::uint32_t lanes = 2;
+
+/// A folder of its own that goes when the test does.
+class scratch_folder {
+ public:
+  scratch_folder() {
+    auto pattern = (std::filesystem::temp_directory_path() / "troupe-simulation-XXXXXX").string();
+    REQUIRE(mkdtemp(pattern.data()) != nullptr);
+    path_ = pattern;
+  }
+  ~scratch_folder() { std::filesystem::remove_all(path_); }
+  const std::filesystem::path& path() const noexcept { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+job_inputs tiny_inputs() {
+  transformer_settings settings;
+  settings.vocabulary = 11;
+  settings.context = 4;
+  settings.layers = 1;
+  settings.heads = 2;
+  settings.channels = 8;
+  settings.feed_forward_channels = 8;
+  settings.dropout = 0.1;  // its randomness must not depend on who computes
+  std::vector<std::int32_t> tokens;
+  for (int i = 0; i < 300; ++i)
+    tokens.push_back((i * i + i / 7) % 11);
+  job_inputs inputs;
+  inputs.model = std::make_shared<const model>(make_transformer(settings));
+  inputs.data = make_token_dataset(std::move(tokens), settings.vocabulary);
+  inputs.context = settings.context;
+  return inputs;
+}
+
+job_settings tiny_settings(consistency_mode mode, std::uint32_t shards) {
+  job_settings settings;
+  settings.training.steps = steps;
+  settings.training.lanes = lanes;
+  settings.training.batch = 4;
+  settings.training.accumulation = 2;
+  settings.training.clip = 0.05;  // below the norms that occur, so that it acts
+  settings.consistency.mode = mode;
+  settings.consistency.staleness = 1;
+  settings.runtime.shards = shards;
+  settings.runtime.device = "reference";
+  settings.evaluation.every = 4;
+  settings.evaluation.batches = 1;
+  settings.checkpoint.every = 3;
+  settings.checkpoint.flush = false;
+  settings.supervision.intensity = 1'000;
+  return settings;
+}
+
+struct result {
+  simulator::outcome outcome = simulator::outcome::quiet;
+  bool done = false;
+  std::uint64_t killed = 0;
+  job_summary summary;
+};
+
+struct disturbance {
+  std::uint64_t kills_max = 0;
+  std::uint64_t stop_after = 0;  ///< simulator steps; 0: never
+};
+
+result simulate(std::uint64_t seed, const job_inputs& inputs, const job_settings& settings, disturbance what = {}) {
+  const auto context = make_job_context(inputs, settings);
+  job_observer observer;
+  if (std::getenv("TROUPE_SEED") != nullptr) {  // a replay tells what happens
+    observer.on_event = [](const child_event& e) { MESSAGE(e.child << " " << int(e.what) << " " << e.explanation); };
+    observer.on_step = [](const step_report& r) { MESSAGE("step " << r.step << " loss " << r.loss); };
+    observer.on_cut = [](const cut_report& r) { MESSAGE("cut " << r.step); };
+    observer.on_evaluation = [](const evaluation_report& r) { MESSAGE("evaluation " << r.step); };
+    observer.on_rollback = [](std::uint64_t step) { MESSAGE("rollback to " << step); };
+    observer.on_warning = [](const std::string& text) { MESSAGE(text); };
+  }
+  const auto log = std::make_shared<job_log>(*context, observer);
+  result found;
+  simulator sim{seed};
+  const auto done = std::make_shared<bool>(false);
+  const auto listener = sim.system().spawn(
+      [done](caf::event_based_actor*) -> caf::behavior { return {[done](const job_done&) { *done = true; }}; });
+  const auto names = spawn_directory(sim.system());
+  const auto root = spawn_job(sim.system(), context, log, names, listener);
+  sim.observe(names);
+  // A root that cannot start is an honest failure of the whole job, and not what is tried here.
+  sim.set_slowness(0.0);
+  sim.run_until([&] { return sim.lives("coordinator"); });
+  sim.set_slowness(simulator_options{}.slowness);
+  if (what.kills_max > 0)
+    sim.kill_at_random(names, {{"shard/", "replica/", "loader/", "evaluator", "checkpoint_writer", "coordinator"},
+                               what.kills_max,
+                               0.01});
+  if (what.stop_after > 0) {
+    sim.run_until([&] { return *done || sim.steps() >= what.stop_after; });
+    const auto entry = sim.ask<directory_entry>(names, resolve_name{"coordinator"});
+    if (entry.handle)
+      caf::anon_send(entry.handle, stop_job{});
+  }
+  found.outcome = sim.run_until([&] { return *done; });
+  found.done = *done;
+  found.killed = sim.killed();
+  found.summary = log->summary();
+  return found;
+}
+
+void require_exactly_once(const job_summary& summary, std::uint64_t due) {
+  for (const auto& shard : summary.shards) {
+    REQUIRE(shard.applied.size() == lanes);
+    for (const auto applied : shard.applied)
+      CHECK(applied == due);
+  }
+}
+
+/// What the job gives when nothing disturbs it and one shard holds everything.
+const std::string& undisturbed() {
+  static const std::string print = [] {
+    const auto plain = simulate(1, tiny_inputs(), tiny_settings(consistency_mode::sync, 1));
+    REQUIRE(plain.done);
+    return plain.summary.fingerprint;
+  }();
+  return print;
+}
+
+constexpr std::uint32_t shard_counts[] = {1, 2, 5};
+
+}  // namespace
+
+TEST_CASE("sync: the same bits for any number of shards and any order of events") {
+  const auto inputs = tiny_inputs();
+  for_each_seed(30, [&](std::uint64_t seed) {
+    const auto plain = simulate(seed, inputs, tiny_settings(consistency_mode::sync, shard_counts[seed % 3]));
+    REQUIRE(plain.done);
+    CHECK(plain.summary.steps == steps);
+    CHECK(plain.summary.replays == 0);
+    CHECK(plain.summary.fingerprint == undisturbed());
+    require_exactly_once(plain.summary, steps);
+  });
+}
+
+TEST_CASE("sync: the same bits whoever is killed, and when") {
+  auto inputs = tiny_inputs();
+  std::uint64_t killed = 0, rollbacks = 0, replays = 0;
+  for_each_seed(150, [&](std::uint64_t seed) {
+    const scratch_folder folder;
+    inputs.checkpoints = folder.path();
+    const auto hit = simulate(seed, inputs, tiny_settings(consistency_mode::sync, shard_counts[seed % 3]), {4});
+    REQUIRE(hit.done);
+    CHECK(hit.summary.fingerprint == undisturbed());
+    require_exactly_once(hit.summary, steps);
+    killed += hit.killed;
+    rollbacks += hit.summary.rollbacks;
+    replays += hit.summary.replays;
+  });
+  if (std::getenv("TROUPE_SEED") == nullptr) {
+    CHECK(killed > 0);
+    CHECK(rollbacks > 0);
+    CHECK(replays > 0);
+  }
+}
+
+TEST_CASE("bounded and async: every gradient has effect once, whoever is killed, and when") {
+  auto inputs = tiny_inputs();
+  std::uint64_t duplicates = 0;
+  for_each_seed(150, [&](std::uint64_t seed) {
+    const auto mode = seed % 2 == 0 ? consistency_mode::bounded : consistency_mode::async;
+    auto settings = tiny_settings(mode, shard_counts[seed % 3]);
+    if (seed % 5 == 0)
+      settings.consistency.delay_compensation = consistency_settings::compensation_kind::adaptive;
+    settings.consistency.staleness_scaled_rate = seed % 7 == 0;
+    const scratch_folder folder;
+    inputs.checkpoints = folder.path();
+    const auto hit = simulate(seed, inputs, settings, {4});
+    REQUIRE(hit.done);
+    CHECK(hit.summary.steps == steps);
+    require_exactly_once(hit.summary, steps);
+    for (const auto& shard : hit.summary.shards)
+      duplicates += shard.duplicates_dropped;
+  });
+  if (std::getenv("TROUPE_SEED") == nullptr)
+    CHECK(duplicates > 0);
+}
+
+TEST_CASE("a job that is stopped anywhere and resumed gives the same bits") {
+  auto inputs = tiny_inputs();
+  for_each_seed(60, [&](std::uint64_t seed) {
+    const scratch_folder folder;
+    inputs.checkpoints = folder.path();
+    inputs.resume = false;
+    const auto first = simulate(seed, inputs, tiny_settings(consistency_mode::sync, shard_counts[seed % 3]),
+                                {seed % 2 * 2, 1 + seed * 37 % 2'000});
+    REQUIRE(first.done);
+    require_exactly_once(first.summary, first.summary.steps);
+    inputs.resume = true;
+    // With another number of shards than the cut was written with.
+    const auto second = simulate(seed, inputs, tiny_settings(consistency_mode::sync, shard_counts[(seed + 1) % 3]));
+    REQUIRE(second.done);
+    CHECK(second.summary.first_step == first.summary.steps);
+    CHECK(second.summary.steps == steps);
+    CHECK(second.summary.fingerprint == undisturbed());
+  });
+}
+
+}  // namespace troupe

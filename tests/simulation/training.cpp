@@ -2,7 +2,6 @@
 /// hangs). Pulls, pushes, cuts, evaluations, rollbacks, replays, stops and resumes of a whole job with a tiny
 /// transformer, on one thread and in virtual time.
 
-#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -12,6 +11,7 @@
 #include "actors/job_root.hpp"
 #include "models/transformer.hpp"
 #include "runtime/probe.hpp"
+#include "tests/scratch_folder.hpp"
 #include "tests/simulation/seeds.hpp"
 #include "tests/simulation/simulator.hpp"
 
@@ -21,21 +21,6 @@ namespace {
 
 constexpr std::uint64_t steps = 8;
 constexpr std::uint32_t lanes = 2;
-
-/// A folder of its own that goes when the test does.
-class scratch_folder {
- public:
-  scratch_folder() {
-    auto pattern = (std::filesystem::temp_directory_path() / "troupe-simulation-XXXXXX").string();
-    REQUIRE(mkdtemp(pattern.data()) != nullptr);
-    path_ = pattern;
-  }
-  ~scratch_folder() { std::filesystem::remove_all(path_); }
-  const std::filesystem::path& path() const noexcept { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 job_inputs tiny_inputs() {
   transformer_settings settings;

@@ -9,38 +9,16 @@
 #include <string>
 #include <vector>
 
-#include <stdlib.h>
-
 #include <fmt/format.h>
 
 #include "runtime/checkpoint/store.hpp"
+#include "tests/scratch_folder.hpp"
 
 namespace checkpoint_test {
 
 namespace fs = std::filesystem;
 
-/// A folder that goes away with its owner; in memory where the machine has such a place.
-class scratch_folder {
- public:
-  scratch_folder() {
-    auto pattern = (fs::exists("/dev/shm") ? fs::path("/dev/shm") : fs::temp_directory_path()) / "troupe-test-XXXXXX";
-    auto name = pattern.string();
-    if (!::mkdtemp(name.data()))
-      throw std::runtime_error("cannot make a folder like " + name);
-    path_ = name;
-  }
-  ~scratch_folder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  scratch_folder(const scratch_folder&) = delete;
-  scratch_folder& operator=(const scratch_folder&) = delete;
-
-  const fs::path& path() const noexcept { return path_; }
-
- private:
-  fs::path path_;
-};
+using troupe::scratch_folder;
 
 /// A tensor of random bytes.
 inline troupe::tensor random_tensor(troupe::dtype type, troupe::shape extents, std::mt19937_64& random) {

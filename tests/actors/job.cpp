@@ -1,0 +1,145 @@
+/// Whole jobs on real threads: the same promises as in tests/simulation/training.cpp, with the CPU device.
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include <doctest/doctest.h>
+
+#include "actors/job.hpp"
+#include "models/transformer.hpp"
+#include "runtime/error.hpp"
+#include "tests/scratch_folder.hpp"
+
+namespace troupe {
+
+namespace {
+
+job_inputs small_inputs(std::int64_t channels = 32) {
+  transformer_settings settings;
+  settings.vocabulary = 31;
+  settings.context = 16;
+  settings.layers = 2;
+  settings.heads = 2;
+  settings.channels = channels;
+  std::vector<std::int32_t> tokens;
+  for (int i = 0; i < 5'000; ++i)
+    tokens.push_back((i * i + i / 3) % 31);
+  job_inputs inputs;
+  inputs.model = std::make_shared<const model>(make_transformer(settings));
+  inputs.data = make_token_dataset(std::move(tokens), settings.vocabulary);
+  inputs.context = settings.context;
+  return inputs;
+}
+
+job_settings small_settings() {
+  job_settings settings;
+  settings.training.steps = 30;
+  settings.training.lanes = 2;
+  settings.training.batch = 8;
+  settings.runtime.shards = 3;
+  settings.evaluation.every = 10;
+  settings.evaluation.batches = 2;
+  settings.checkpoint.every = 7;
+  settings.supervision.intensity = 100;
+  return settings;
+}
+
+}  // namespace
+
+TEST_CASE("a job learns, reports each step once, and gives the same bits for any number of shards and threads") {
+  std::string print;
+  for (const std::uint32_t shards : {1, 2, 5}) {
+    auto settings = small_settings();
+    settings.runtime.shards = shards;
+    settings.runtime.threads = shards == 5 ? 2 : 1;
+    std::vector<step_report> steps;
+    std::vector<evaluation_report> evaluations;
+    job_observer observer;
+    observer.on_step = [&](const step_report& report) { steps.push_back(report); };
+    observer.on_evaluation = [&](const evaluation_report& report) { evaluations.push_back(report); };
+    const auto summary = run_job(small_inputs(), settings, observer);
+    REQUIRE(steps.size() == 30);
+    for (std::size_t i = 0; i < steps.size(); ++i)
+      CHECK(steps[i].step == i + 1);
+    CHECK(steps.back().loss < steps.front().loss);
+    CHECK(steps.back().gradient_norm > 0.0);
+    REQUIRE(evaluations.size() == 3);
+    CHECK(evaluations.back().step == 30);
+    CHECK(evaluations.back().validation_loss > 0.0);
+    CHECK(summary.steps == 30);
+    CHECK(summary.tokens == 30 * 8 * 16);
+    CHECK(summary.replays == 0);
+    CHECK(summary.fingerprint.size() == 32);
+    if (print.empty())
+      print = summary.fingerprint;
+    CHECK(summary.fingerprint == print);
+  }
+}
+
+TEST_CASE("whoever is killed, the result is the same") {
+  const auto print = run_job(small_inputs(), small_settings()).fingerprint;
+  for (const char* victim : {"shard/0", "shard/2", "replica/1", "loader/0", "evaluator", "checkpoint_writer", "coordinator"}) {
+    CAPTURE(victim);
+    const scratch_folder folder;
+    auto inputs = small_inputs();
+    inputs.checkpoints = folder.path();
+    auto settings = small_settings();
+    settings.chaos.kills = {{victim, 9}, {victim, 23}};
+    const auto summary = run_job(inputs, settings);
+    CHECK(summary.fingerprint == print);
+    CHECK(summary.killed == 2);
+    CHECK(summary.restarts >= 2);
+    if (std::string(victim).starts_with("shard/"))
+      CHECK(summary.rollbacks == 2);
+  }
+}
+
+TEST_CASE("a job that is stopped goes on where it stopped, with another number of shards") {
+  const auto print = run_job(small_inputs(), small_settings()).fingerprint;
+  const scratch_folder folder;
+  auto inputs = small_inputs();
+  inputs.checkpoints = folder.path();
+  stop_request stop;
+  job_observer observer;
+  observer.on_step = [&](const step_report& report) { stop.stop = report.step >= 5; };
+  auto settings = small_settings();
+  settings.evaluation.every = 0;
+  const auto first = run_job(inputs, settings, observer, &stop);
+  CHECK(first.steps >= 5);
+
+  SUBCASE("a second fresh job in the same folder is refused") { CHECK_THROWS_AS(run_job(inputs, settings), input_error); }
+  SUBCASE("resumed") {
+    inputs.resume = true;
+    settings.runtime.shards = 1;
+    const auto second = run_job(inputs, settings);
+    CHECK(second.first_step == first.steps);
+    CHECK(second.fingerprint == print);
+  }
+}
+
+TEST_CASE("a fault that restarting does not mend ends the job with the root cause first") {
+  const scratch_folder folder;
+  auto inputs = small_inputs();
+  inputs.checkpoints = folder.path();
+  auto settings = small_settings();
+  settings.training.steps = 10;
+  run_job(inputs, settings);
+  inputs = small_inputs(16);
+  inputs.checkpoints = folder.path();
+  inputs.resume = true;
+  settings.training.steps = 20;
+  CHECK_THROWS_WITH_AS(run_job(inputs, settings), doctest::Contains("resume with the model that wrote it"),
+                       input_error);
+}
+
+TEST_CASE("impossible settings are refused by name") {
+  auto settings = small_settings();
+  settings.training.batch = 7;
+  CHECK_THROWS_WITH_AS(run_job(small_inputs(), settings), doctest::Contains("training.batch = 7"), input_error);
+  settings = small_settings();
+  settings.runtime.shards = 1'000;
+  CHECK_THROWS_WITH_AS(run_job(small_inputs(), settings), doctest::Contains("runtime.shards"), input_error);
+}
+
+}  // namespace troupe

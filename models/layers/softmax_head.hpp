@@ -11,8 +11,8 @@ namespace troupe {
 struct softmax_head_settings {
   std::int64_t channels = 0;
   std::int64_t classes = 0;                    ///< the vocabulary of a language model
-  std::optional<norm_settings> normalisation;  ///< before the head
-  std::string tied_to;                         ///< name of another block's [classes, channels] table; empty: its own
+  std::optional<norm_settings> normalisation = {};  ///< before the head
+  std::string tied_to = {};                    ///< name of another block's [classes, channels] table; empty: its own
   initializer start = {};
 };
 

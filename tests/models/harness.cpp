@@ -58,8 +58,8 @@ batch random_batch(std::int64_t rows, std::int64_t time, std::int64_t vocabulary
   return result;
 }
 
-rig::rig(const model& of, device& device, std::uint64_t seed)
-    : of(of), on(device.make_stream({})), p(of, *on) {
+rig::rig(const model& of, device& device, std::uint64_t seed, const stream_options& options)
+    : of(of), on(device.make_stream(options)), p(of, *on) {
   std::mt19937_64 random(seed);
   std::normal_distribution<double> noise(0.0, 0.1);
   for (std::size_t i = 0; i < of.parameters().size(); ++i) {

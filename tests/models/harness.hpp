@@ -26,7 +26,7 @@ batch random_batch(std::int64_t rows, std::int64_t time, std::int64_t vocabulary
 /// A model with its own stream, parameters (initial values plus noise, so that biases and gains matter) and gradients.
 class rig {
  public:
-  rig(const model& of, device& on, std::uint64_t seed);
+  rig(const model& of, device& on, std::uint64_t seed, const stream_options& options = {});
 
   const model& of;
   std::unique_ptr<stream> on;

@@ -31,7 +31,7 @@ TEST_CASE("recomputed activations give the same bits") {
   settings.layers = 3;
   const model of = make_transformer(settings);
   const batch input = random_batch(3, 6, settings.vocabulary, 1);
-  for (device* on : {&reference_device()}) {
+  for (device* on : {&cpu_device(), &reference_device()}) {
     CAPTURE(on->name());
     rig kept(of, *on, 2);
     const double loss = kept.step(input, {3, 4});

@@ -100,8 +100,7 @@ class folder final : public corpus {
   }
 
   std::string left_out() const {
-    return fmt::format("left out {} that are no UTF-8 text, {} that are too large, {} with other names", not_text_,
-                       too_large_, other_names_);
+    return fmt::format("left out: {} no UTF-8 text, {} too large, {} by name", not_text_, too_large_, other_names_);
   }
 
   std::string path_;

@@ -1,9 +1,9 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "models/data/corpus.hpp"
-#include "models/data/utf8.hpp"
 #include "runtime/checkpoint/mapped_file.hpp"
 #include "runtime/error.hpp"
 
@@ -11,23 +11,81 @@ namespace troupe {
 
 namespace {
 
+/// Picks one field out of an object as the parser goes by, so that nothing else is ever kept in memory.
+class field_picker final : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  explicit field_picker(const std::string& field) : field_(field) {}
+
+  /// The field's text; nothing where it is missing or something else.
+  std::optional<std::string> text;
+  const char* outermost = nullptr;  ///< what the whole value is
+  const char* found = nullptr;      ///< what the field holds; null: there is none
+  std::size_t failed_at = 0;        ///< byte of the line, from 1
+
+  bool null() override { return value("null"); }
+  bool boolean(bool) override { return value("a boolean"); }
+  bool number_integer(number_integer_t) override { return value("a number"); }
+  bool number_unsigned(number_unsigned_t) override { return value("a number"); }
+  bool number_float(number_float_t, const string_t&) override { return value("a number"); }
+  bool binary(binary_t&) override { return value("bytes"); }
+  bool string(string_t& contents) override {
+    if (wanted_)
+      text = std::move(contents);
+    return value("a string");
+  }
+  bool key(string_t& name) override {
+    wanted_ = depth_ == 1 && name == field_;
+    if (wanted_)
+      text.reset();
+    return true;
+  }
+  bool start_object(std::size_t) override { return open("an object"); }
+  bool start_array(std::size_t) override { return open("an array"); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception&) override {
+    failed_at = position;
+    return false;
+  }
+
+ private:
+  bool value(const char* kind) {
+    if (depth_ == 0)
+      outermost = kind;
+    if (wanted_)
+      found = kind;
+    wanted_ = false;
+    return true;
+  }
+  bool open(const char* kind) {
+    value(kind);
+    ++depth_;
+    return true;
+  }
+  bool close() {
+    --depth_;
+    return true;
+  }
+
+  const std::string& field_;
+  std::size_t depth_ = 0;
+  bool wanted_ = false;  // the next value is the field's
+};
+
 /// The string under `field` of the object that `line` holds.
 std::string text_of(std::string_view line, const std::string& field, const std::string& place) {
-  nlohmann::json value;
-  try {
-    value = nlohmann::json::parse(line);
-  } catch (const nlohmann::json::parse_error& failure) {
-    throw input_error(fmt::format("{}:{}: malformed JSON, expected one object on the line", place, failure.byte));
-  }
-  if (!value.is_object())
-    throw input_error(fmt::format("{}: expected a JSON object, found {}", place, value.type_name()));
-  const auto found = value.find(field);
-  if (found == value.end())
+  field_picker picked(field);
+  if (!nlohmann::json::sax_parse(line, &picked))
+    throw input_error(
+      fmt::format("{}:{}: malformed JSON, expected one object on the line", place, picked.failed_at));
+  if (picked.outermost != std::string_view("an object"))
+    throw input_error(fmt::format("{}: expected a JSON object, found {}", place, picked.outermost));
+  if (!picked.found)
     throw input_error(fmt::format("{}: no field '{}' in the object; set data.field to the one that holds the text",
                                   place, field));
-  if (!found->is_string())
-    throw input_error(fmt::format("{}: expected a string in field '{}', found {}", place, field, found->type_name()));
-  return std::move(found->get_ref<std::string&>());
+  if (!picked.text)
+    throw input_error(fmt::format("{}: expected a string in field '{}', found {}", place, field, picked.found));
+  return std::move(*picked.text);
 }
 
 class json_lines final : public corpus {

@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <limits>
 
 #include "models/data/corpus.hpp"
 #include "models/data/sentencepiece_tokenizer.hpp"
@@ -96,6 +98,9 @@ token_dataset_parts read_shards(const data_settings& settings) {
 
   const std::int64_t largest = std::max(shards.train.largest(), shards.validation.largest());
   parts.vocabulary = largest + 1;
+  if (parts.vocabulary > std::numeric_limits<std::int32_t>::max())
+    throw input_error(fmt::format("{}: token {} in the shards, expected 31 bits; is this another format?",
+                                  settings.path, largest));
   if (settings.tokens.algorithm == tokenizer_settings::kind::sentencepiece && !settings.tokens.model.empty()) {
     parts.tokens = load_sentencepiece_file(settings.tokens.model);
     parts.vocabulary = parts.tokens->size();

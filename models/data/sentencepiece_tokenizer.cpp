@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "models/data/sentencepiece_check.hpp"
 #include "models/data/utf8.hpp"
 #include "runtime/checkpoint/mapped_file.hpp"
 #include "runtime/error.hpp"
@@ -17,6 +18,7 @@ namespace {
 class sentencepiece_tokenizer final : public tokenizer {
  public:
   explicit sentencepiece_tokenizer(std::string_view model) : model_(model) {
+    check_sentencepiece_model(model_);
     if (const auto status = processor_.LoadFromSerializedProto(model_); !status.ok())
       throw input_error(fmt::format("this is no sentencepiece model: {}", status.error_message()));
   }
@@ -111,6 +113,8 @@ std::shared_ptr<const tokenizer> train_sentencepiece(std::string_view text, std:
   if (const std::size_t bad = utf8::first_invalid(text); bad < text.size())
     throw input_error(fmt::format("the text is not UTF-8 at {}", utf8::describe_position(text, bad)));
   sentences input(text);
+  if (input.done())
+    throw input_error("cannot train a sentencepiece model: the corpus holds no text");
   std::string model;
   const auto status = sentencepiece::SentencePieceTrainer::Train(
     {
@@ -133,10 +137,13 @@ std::shared_ptr<const tokenizer> train_sentencepiece(std::string_view text, std:
       {"minloglevel", "2"},
     },
     &input, &model);
-  if (!status.ok())
-    throw input_error(fmt::format("cannot train a sentencepiece model of {} pieces on the corpus: {}; set another "
-                                  "vocabulary or give more text",
-                                  vocabulary, status.error_message()));
+  if (!status.ok()) {
+    // The library puts its source line and the condition in brackets before the words.
+    const std::string message = status.error_message();
+    const std::size_t words = message.rfind("] ");
+    throw input_error(fmt::format("cannot train a sentencepiece model of {} pieces on the corpus: {}", vocabulary,
+                                  words == std::string::npos ? message : message.substr(words + 2)));
+  }
   return load_sentencepiece(model);
 }
 

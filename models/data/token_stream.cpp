@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cassert>
 #include <cstring>
-#include <limits>
 
 namespace troupe {
 
@@ -55,7 +54,7 @@ token_stream token_stream::slice(std::int64_t first, std::int64_t count) const {
   return token_stream(std::move(parts));
 }
 
-std::int32_t token_stream::largest() const noexcept {
+std::int64_t token_stream::largest() const noexcept {
   std::int64_t largest = -1;
   for (const token_segment& segment : segments_)
     with_tokens(segment, [&](const auto* tokens) {
@@ -64,7 +63,7 @@ std::int32_t token_stream::largest() const noexcept {
         local = std::max(local, tokens[i]);
       largest = std::max<std::int64_t>(largest, local);
     });
-  return static_cast<std::int32_t>(std::min<std::int64_t>(largest, std::numeric_limits<std::int32_t>::max()));
+  return largest;
 }
 
 }  // namespace troupe

@@ -35,8 +35,8 @@ class token_stream {
   /// Tokens first .. first + count - 1, sharing memory.
   token_stream slice(std::int64_t first, std::int64_t count) const;
 
-  /// The largest token; -1 of none. Values past int32 count as its largest.
-  std::int32_t largest() const noexcept;
+  /// The largest token; -1 of none. Reads all of them.
+  std::int64_t largest() const noexcept;
 
  private:
   std::vector<token_segment> segments_;

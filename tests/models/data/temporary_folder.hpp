@@ -24,6 +24,7 @@ class temporary_folder {
   std::string write(std::string_view name, std::string_view bytes) const {
     const std::filesystem::path file = path_ / name;
     std::filesystem::create_directories(file.parent_path());
+    std::filesystem::remove(file);  // a new file: cutting an old one to nothing is slow on some file systems
     std::ofstream(file, std::ios::binary) << bytes;
     return file.string();
   }

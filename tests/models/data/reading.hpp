@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "models/data/dataset.hpp"
+#include "tests/models/data/temporary_folder.hpp"
+
+namespace troupe {
+
+inline data_settings settings_for(const std::string& path, const temporary_folder& folder) {
+  data_settings settings;
+  settings.path = path;
+  settings.cache = folder / "cache";
+  return settings;
+}
+
+/// All tokens of a split: one sample can hold them.
+inline std::vector<std::int32_t> tokens_of(const dataset& data, split part) {
+  const auto count = static_cast<std::size_t>(data.token_count(part));
+  std::vector<std::int32_t> tokens(count - 1), targets(count - 1);
+  data.sample(part, 0, 0, static_cast<std::int64_t>(count) - 1, tokens, targets);
+  tokens.push_back(targets.back());
+  return tokens;
+}
+
+inline std::string text_of(const dataset& data, split part) {
+  return data.tokens()->decode(tokens_of(data, part));
+}
+
+}  // namespace troupe

@@ -8,11 +8,11 @@
 #include <string>
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "harness.hpp"
 #include "models/gradient_clipping.hpp"
 #include "models/optimizer.hpp"
+#include "tests/scratch_folder.hpp"
 
 using namespace troupe;
 using namespace troupe::testing;
@@ -32,15 +32,6 @@ std::string python_with_torch() {
       return python;
   return {};
 }
-
-/// A folder that goes when the test does.
-struct scratch_folder {
-  std::filesystem::path path =
-      std::filesystem::temp_directory_path() / fmt::format("troupe-pytorch-step-{}", ::getpid());
-
-  scratch_folder() { std::filesystem::create_directories(path); }
-  ~scratch_folder() { std::filesystem::remove_all(path); }
-};
 
 /// step.bin and the index of its tensors: see pytorch_step.py.
 class step_dump {
@@ -132,9 +123,9 @@ TEST_CASE("one step of GPT-2 and of Llama agrees with PyTorch") {
   }
   const auto check = [&](const transformer_settings& settings, device& on, double tolerance) {
     const scratch_folder folder;
-    dump_step(settings, on, folder.path);
+    dump_step(settings, on, folder.path());
     const std::string command = fmt::format("{} {}/tests/models/pytorch_step.py {} {}", python, TROUPE_SOURCE_DIR,
-                                            folder.path.string(), tolerance);
+                                            folder.path().string(), tolerance);
     CHECK_MESSAGE(std::system(command.c_str()) == 0, on.name());
   };
   for (const transformer_settings& settings : {tiny_gpt2(), tiny_llama()}) {

@@ -44,6 +44,7 @@ class replica {
     if (message.epoch != epoch_)
       return;
     limit_ = message.limit;
+    pausing_ = false;  // the coordinator has decided without this lane's answer
     if (now_ == phase::resting)
       begin_step();
   }

@@ -96,17 +96,21 @@ TEST_CASE("whoever is killed, the result is the same") {
 }
 
 TEST_CASE("a job that is stopped goes on where it stopped, with another number of shards") {
-  const auto print = run_job(small_inputs(), small_settings()).fingerprint;
+  auto settings = small_settings();
+  settings.training.steps = 600;  // so many that the request comes in time
+  settings.evaluation.every = 0;
+  settings.checkpoint.every = 100;
+  const auto print = run_job(small_inputs(), settings).fingerprint;
   const scratch_folder folder;
   auto inputs = small_inputs();
   inputs.checkpoints = folder.path();
   stop_request stop;
   job_observer observer;
   observer.on_step = [&](const step_report& report) { stop.stop = report.step >= 5; };
-  auto settings = small_settings();
-  settings.evaluation.every = 0;
   const auto first = run_job(inputs, settings, observer, &stop);
+  CHECK(first.interrupted);
   CHECK(first.steps >= 5);
+  CHECK(first.steps < 600);
 
   SUBCASE("a second fresh job in the same folder is refused") { CHECK_THROWS_AS(run_job(inputs, settings), input_error); }
   SUBCASE("resumed") {

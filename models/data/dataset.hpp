@@ -17,7 +17,7 @@ struct data_settings {
   enum class source_kind : std::uint8_t { automatic, text, folder, json_lines, token_shards };
   enum class order_kind : std::uint8_t { without_replacement, with_replacement };
 
-  std::string path;                                   ///< a file, a folder, or a glob of token shards
+  std::string path;                                   ///< a file, a folder, or a pattern of token shards or JSON lines
   source_kind source = source_kind::automatic;        ///< automatic: by what stands at the path
   std::string glob = "*";                             ///< folder: which file names, such as "*.hpp, *.cpp"
   std::int64_t file_bytes_max = 1 << 20;              ///< folder: larger files are left out

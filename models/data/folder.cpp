@@ -1,11 +1,11 @@
 #include <fmt/format.h>
-#include <fnmatch.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <vector>
 
 #include "models/data/corpus.hpp"
+#include "models/data/path_pattern.hpp"
 #include "models/data/utf8.hpp"
 #include "runtime/checkpoint/mapped_file.hpp"
 #include "runtime/error.hpp"
@@ -15,20 +15,6 @@ namespace troupe {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// Whether a comma-separated list of shell patterns matches the name.
-bool matches(std::string_view patterns, const std::string& name) {
-  for (std::size_t begin = 0; begin <= patterns.size();) {
-    const std::size_t end = std::min(patterns.find(',', begin), patterns.size());
-    std::string_view pattern = patterns.substr(begin, end - begin);
-    pattern.remove_prefix(std::min(pattern.find_first_not_of(' '), pattern.size()));
-    pattern = pattern.substr(0, pattern.find_last_not_of(' ') + 1);
-    if (fnmatch(std::string(pattern).c_str(), name.c_str(), 0) == 0)
-      return true;
-    begin = end + 1;
-  }
-  return false;
-}
 
 bool is_text(std::string_view bytes) {
   return bytes.find('\0') == std::string_view::npos && utf8::first_invalid(bytes) == bytes.size();
@@ -72,7 +58,7 @@ class folder final : public corpus {
       const auto size = at->file_size(vanished);
       if (vanished)
         continue;
-      if (!matches(settings.glob, name))
+      if (!matches_any(settings.glob, name))
         ++other_names_;
       else if (size > static_cast<std::uintmax_t>(settings.file_bytes_max))
         ++too_large_;

@@ -1,9 +1,12 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <vector>
 
 #include "models/data/corpus.hpp"
+#include "models/data/path_pattern.hpp"
 #include "runtime/checkpoint/mapped_file.hpp"
 #include "runtime/error.hpp"
 
@@ -90,36 +93,52 @@ std::string text_of(std::string_view line, const std::string& field, const std::
 
 class json_lines final : public corpus {
  public:
-  explicit json_lines(const data_settings& settings)
-      : path_(settings.path), field_(settings.field), file_(mapped_file::open(settings.path)) {
-    content_ = content_hash().add(field_).add(file_->text()).value();
+  explicit json_lines(const data_settings& settings) : path_(settings.path), field_(settings.field) {
+    content_hash hash;
+    hash.add(field_);
+    for (const std::string& path : matching_files(path_, "*.jsonl")) {
+      files_.push_back({path, mapped_file::open(path)});
+      hash.add(files_.back().contents->text());
+      size_bytes_ += static_cast<std::int64_t>(files_.back().contents->size_bytes());
+    }
+    if (files_.empty())
+      throw input_error(fmt::format("{}: no files of JSON lines; give a file, a folder with .jsonl files, or a pattern "
+                                    "such as 'data/*.jsonl'",
+                                    path_));
+    content_ = hash.value();
   }
 
   void for_each_document(const visitor& visit) const override {
-    const std::string_view bytes = file_->text();
-    std::size_t number = 0;
-    for (std::size_t begin = 0; begin < bytes.size();) {
-      const std::size_t end = std::min(bytes.find('\n', begin), bytes.size());
-      const std::string_view line = bytes.substr(begin, end - begin);
-      begin = end + 1;
-      ++number;
-      if (line.find_first_not_of(" \t\r") == std::string_view::npos)
-        continue;
-      const std::string place = fmt::format("{}:{}", path_, number);
-      if (const std::string text = text_of(line, field_, place); !text.empty())
-        visit(text, place);
+    for (const named_file& file : files_) {
+      std::string_view rest = file.contents->text();
+      for (std::size_t number = 1; !rest.empty(); ++number) {
+        const std::string_view line = rest.substr(0, rest.find('\n'));
+        rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+        if (line.find_first_not_of(" \t\r") == std::string_view::npos)
+          continue;
+        const std::string place = fmt::format("{}:{}", file.path, number);
+        if (const std::string text = text_of(line, field_, place); !text.empty())
+          visit(text, place);
+      }
     }
   }
 
-  std::int64_t size_bytes() const noexcept override { return static_cast<std::int64_t>(file_->text().size()); }
+  std::int64_t size_bytes() const noexcept override { return size_bytes_; }
   digest content() const noexcept override { return content_; }
   std::string summary() const override {
-    return fmt::format("{}: {} bytes of JSON lines, text in field '{}'", path_, size_bytes(), field_);
+    return fmt::format("{}: {} bytes of JSON lines in {} files, text in field '{}'", path_, size_bytes_, files_.size(),
+                       field_);
   }
 
  private:
+  struct named_file {
+    std::string path;
+    std::shared_ptr<const mapped_file> contents;
+  };
+
   std::string path_, field_;
-  std::shared_ptr<const mapped_file> file_;
+  std::vector<named_file> files_;
+  std::int64_t size_bytes_ = 0;
   digest content_;
 };
 

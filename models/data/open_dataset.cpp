@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "models/data/corpus.hpp"
+#include "models/data/path_pattern.hpp"
 #include "models/data/sentencepiece_tokenizer.hpp"
 #include "models/data/token_dataset.hpp"
 #include "models/data/token_shards.hpp"
@@ -20,20 +21,14 @@ using source_kind = data_settings::source_kind;
 
 /// What stands at the path, by its name and kind.
 source_kind detect(const std::string& path) {
-  const std::string extension = fs::path(path).extension().string();
   std::error_code ignored;
-  if (fs::is_directory(path, ignored)) {
-    for (const auto& entry : fs::directory_iterator(path))
-      if (entry.path().extension() == ".bin")
-        return source_kind::token_shards;
-    return source_kind::folder;
-  }
+  if (fs::is_directory(path, ignored))
+    return matching_files(path, "*train*.bin").empty() ? source_kind::folder : source_kind::token_shards;
+  const std::string extension = fs::path(path).extension().string();
   if (extension == ".bin")
     return source_kind::token_shards;
   if (extension == ".jsonl" || extension == ".ndjson")
     return source_kind::json_lines;
-  if (!fs::exists(path, ignored) && path.find_first_of("*?[") != std::string::npos)
-    return source_kind::token_shards;
   return source_kind::text;
 }
 
@@ -87,16 +82,26 @@ token_dataset_parts read_corpus(const data_settings& settings, source_kind kind,
   return parts;
 }
 
+/// The largest token; adds all of them to the hash. Shards may be larger than memory, so one pass serves both.
+std::int64_t survey(const token_stream& stream, content_hash& hash) {
+  constexpr std::int64_t count_max = 1 << 20;
+  std::int64_t largest = -1;
+  hash.add(static_cast<std::uint64_t>(stream.size()));
+  for (std::int64_t first = 0; first < stream.size(); first += count_max) {
+    const token_stream part = stream.slice(first, std::min(count_max, stream.size() - first));
+    largest = std::max(largest, part.largest());
+    for (const token_segment& segment : part.segments())
+      hash.add_raw(segment.data, segment.bytes().size());
+  }
+  return largest;
+}
+
 token_dataset_parts read_shards(const data_settings& settings) {
   token_shards shards = open_token_shards(settings.path);
   token_dataset_parts parts;
   content_hash hash;
-  for (const token_stream* stream : {&shards.train, &shards.validation})
-    for (const token_segment& segment : stream->segments())
-      hash.add({reinterpret_cast<const char*>(segment.data), segment.bytes().size()});
+  const std::int64_t largest = std::max(survey(shards.train, hash), survey(shards.validation, hash));
   parts.content = hash.value();
-
-  const std::int64_t largest = std::max(shards.train.largest(), shards.validation.largest());
   parts.vocabulary = largest + 1;
   if (parts.vocabulary > std::numeric_limits<std::int32_t>::max())
     throw input_error(fmt::format("{}: token {} in the shards, expected 31 bits; is this another format?",

@@ -1,10 +1,10 @@
 #include "models/data/token_shards.hpp"
 
 #include <fmt/format.h>
-#include <glob.h>
 
 #include <cstring>
 
+#include "models/data/path_pattern.hpp"
 #include "runtime/checkpoint/mapped_file.hpp"
 #include "runtime/error.hpp"
 
@@ -25,16 +25,6 @@ std::int32_t header_field(std::string_view bytes, std::size_t index) {
   std::int32_t value;
   std::memcpy(&value, bytes.data() + index * sizeof value, sizeof value);
   return value;
-}
-
-std::vector<std::string> expand(const std::string& pattern) {
-  const std::string wanted = std::filesystem::is_directory(pattern) ? pattern + "/*.bin" : pattern;
-  glob_t found{};
-  std::vector<std::string> paths;
-  if (glob(wanted.c_str(), 0, nullptr, &found) == 0)  // which sorts
-    paths.assign(found.gl_pathv, found.gl_pathv + found.gl_pathc);
-  globfree(&found);
-  return paths;
 }
 
 }  // namespace
@@ -69,7 +59,7 @@ token_segment open_token_shard(const std::filesystem::path& path) {
 
 token_shards open_token_shards(const std::string& pattern) {
   std::vector<token_segment> train, validation;
-  for (const std::filesystem::path path : expand(pattern)) {
+  for (const std::filesystem::path path : matching_files(pattern, "*.bin")) {
     const bool validates = path.filename().string().find("val") != std::string::npos;
     (validates ? validation : train).push_back(open_token_shard(path));
   }

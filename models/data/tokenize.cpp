@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
+#include <future>
+#include <thread>
 
 #include "models/data/sentencepiece_tokenizer.hpp"
 #include "models/data/utf8.hpp"
@@ -78,6 +81,46 @@ std::string training_text(const corpus& text) {
   return sample;
 }
 
+/// Encodes chunks of text on all cores, and writes their tokens in the order in which the chunks came.
+class chunk_encoder {
+ public:
+  chunk_encoder(const tokenizer& tokens, token_cache_writer& out) : tokens_(tokens), out_(out) {}
+
+  bool full() const noexcept { return chunks_.size() == chunks_max_; }
+  void add(std::string_view text, bool after_separator) { chunks_.push_back({std::string(text), after_separator, {}}); }
+
+  void flush() {
+    std::atomic<std::size_t> next = 0;
+    std::vector<std::future<void>> workers;
+    for (std::size_t i = 0; i < std::min(threads_, chunks_.size()); ++i)
+      workers.push_back(std::async(std::launch::async, [&] {
+        for (std::size_t at; (at = next++) < chunks_.size();)
+          chunks_[at].encoded = tokens_.encode(chunks_[at].text);
+      }));
+    for (auto& worker : workers)
+      worker.get();
+    for (const chunk& done : chunks_) {
+      if (done.after_separator)
+        out_.append(tokens_.end_of_document() >= 0 ? std::vector{tokens_.end_of_document()} : tokens_.encode("\n"));
+      out_.append(done.encoded);
+    }
+    chunks_.clear();
+  }
+
+ private:
+  struct chunk {
+    std::string text;
+    bool after_separator;
+    std::vector<std::int32_t> encoded;
+  };
+
+  const tokenizer& tokens_;
+  token_cache_writer& out_;
+  std::vector<chunk> chunks_;
+  const std::size_t threads_ = std::max(1u, std::thread::hardware_concurrency());
+  const std::size_t chunks_max_ = 8 * threads_;
+};
+
 }  // namespace
 
 std::shared_ptr<const tokenizer> make_tokenizer(const tokenizer_settings& settings, const corpus& text) {
@@ -107,21 +150,25 @@ digest describe(const tokenizer_settings& settings) {
 
 void tokenize(const corpus& text, const tokenizer& tokens, token_cache_writer& out,
               const std::function<void(double)>& progress) {
-  const std::int32_t end = tokens.end_of_document();
   const bool any_bytes = tokens.kind() == "bytes";
+  chunk_encoder encoder(tokens, out);
   std::int64_t done = 0;
+  const auto flush = [&] {
+    encoder.flush();
+    progress(std::min(1.0, static_cast<double>(done) / static_cast<double>(text.size_bytes())));
+  };
   text.for_each_document([&](std::string_view document, const std::string& place) {
     if (!any_bytes)
       require_utf8(document, place);
-    if (done > 0)
-      out.append(end >= 0 ? std::vector{end} : tokens.encode("\n"));
-    while (!document.empty()) {
+    for (bool after_separator = done > 0; !document.empty(); after_separator = false) {
       const std::string_view chunk = take_chunk(document);
-      out.append(tokens.encode(chunk));
+      encoder.add(chunk, after_separator);
       done += static_cast<std::int64_t>(chunk.size());
-      progress(std::min(1.0, static_cast<double>(done) / static_cast<double>(text.size_bytes())));
+      if (encoder.full())
+        flush();
     }
   });
+  flush();
 }
 
 }  // namespace troupe

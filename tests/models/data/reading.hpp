@@ -1,15 +1,32 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <fstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "models/data/dataset.hpp"
-#include "tests/models/data/temporary_folder.hpp"
+#include "tests/scratch_folder.hpp"
 
 namespace troupe {
 
-inline data_settings settings_for(const std::string& path, const temporary_folder& folder) {
+/// A folder to put corpora into.
+class corpus_folder : public scratch_folder {
+ public:
+  std::string operator/(std::string_view name) const { return (path() / name).string(); }
+
+  /// Makes the file, and the folders on its way; returns its path.
+  std::string write(std::string_view name, std::string_view bytes) const {
+    const std::filesystem::path file = path() / name;
+    std::filesystem::create_directories(file.parent_path());
+    std::ofstream(file, std::ios::binary) << bytes;
+    return file.string();
+  }
+};
+
+inline data_settings settings_for(const std::string& path, const corpus_folder& folder) {
   data_settings settings;
   settings.path = path;
   settings.cache = folder / "cache";

@@ -14,7 +14,7 @@ TEST_CASE("tiny Shakespeare in characters has nanoGPT's vocabulary and splits") 
     MESSAGE("skipped: no " << path.string());
     return;
   }
-  const temporary_folder folder;
+  const corpus_folder folder;
   const auto data = open_dataset(settings_for(path.string(), folder), 64);
   CHECK(data->vocabulary() == 65);
   CHECK(data->token_count(split::train) == 1'003'854);
@@ -29,7 +29,7 @@ TEST_CASE("the C++ headers of this machine, as a folder of documents") {
     MESSAGE("skipped: no /usr/include/c++");
     return;
   }
-  const temporary_folder folder;
+  const corpus_folder folder;
   auto settings = settings_for("/usr/include/c++", folder);
   settings.tokens.algorithm = tokenizer_settings::kind::bytes;
   const auto data = open_dataset(settings, 256);

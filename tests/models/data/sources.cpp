@@ -8,7 +8,6 @@
 #include "models/data/sentencepiece_tokenizer.hpp"
 #include "tests/models/data/expect_error.hpp"
 #include "tests/models/data/reading.hpp"
-#include "tests/models/data/temporary_folder.hpp"
 
 using namespace troupe;
 
@@ -38,21 +37,21 @@ std::string refused(const data_settings& settings, std::int64_t context = 2) {
 }  // namespace
 
 TEST_CASE("a text file: tokenised once, then read from the cache") {
-  const temporary_folder folder;
+  const corpus_folder folder;
   std::string text;
-  for (int i = 0; i < 20'000; ++i)
+  for (int i = 0; i < 300'000; ++i)
     text += "line " + std::to_string(i) + "\n";
   const auto settings = settings_for(folder.write("corpus.txt", text), folder);
 
   double last = 0;
   int calls = 0;
   const auto data = open_dataset(settings, 16, [&](double done) {
-    CHECK(done > last);
+    CHECK(done >= last);
     last = done;
     ++calls;
   });
   CHECK(last == 1.0);
-  CHECK(calls > 2);
+  CHECK(calls > 1);
   CHECK(data->vocabulary() == 16);  // digits, space, newline, e i l n
   CHECK(text_of(*data, split::train) + text_of(*data, split::validation) == text);
   CHECK(data->token_count(split::validation) == doctest::Approx(0.1 * static_cast<double>(text.size())).epsilon(0.001));
@@ -65,7 +64,7 @@ TEST_CASE("a text file: tokenised once, then read from the cache") {
 }
 
 TEST_CASE("every tokenizer reads a file whole, however it is cut into chunks") {
-  const temporary_folder folder;
+  const corpus_folder folder;
   std::string text;
   while (text.size() < 300'000)  // chunks of lines, of a long line, and of characters of several bytes
     text += text.size() % 7 == 0 ? "short line\n" : std::string(text.size() < 150'000 ? 90'001 : 50, 'x') + "\xC3\xA9\xE2\x82\xAC ";
@@ -79,7 +78,7 @@ TEST_CASE("every tokenizer reads a file whole, however it is cut into chunks") {
 }
 
 TEST_CASE("a sentencepiece model: trained on the corpus, or loaded from a file") {
-  const temporary_folder folder;
+  const corpus_folder folder;
   std::string text;
   for (int i = 0; i < 500; ++i)
     text += "one fish two fish " + std::to_string(i) + "\n";
@@ -100,7 +99,7 @@ TEST_CASE("a sentencepiece model: trained on the corpus, or loaded from a file")
 }
 
 TEST_CASE("a folder is read in the order of paths, with documents kept apart") {
-  const temporary_folder folder;
+  const corpus_folder folder;
   folder.write("in/b/one.txt", "second");
   folder.write("in/a.txt", "first");
   folder.write("in/c.txt", "third");
@@ -138,7 +137,7 @@ TEST_CASE("a folder is read in the order of paths, with documents kept apart") {
 }
 
 TEST_CASE("JSON lines: the named field of each") {
-  const temporary_folder folder;
+  const corpus_folder folder;
   auto settings = settings_for(
     folder.write("corpus.jsonl", "{\"id\": [1, {\"body\": 7}], \"body\": \"one\\nline\"}\r\n"
                                  "\n"
@@ -150,10 +149,22 @@ TEST_CASE("JSON lines: the named field of each") {
   CHECK(text_of(*open_dataset(settings, 4), split::train) == "one\nline\ncaf\xC3\xA9");
   settings.field = "text";
   CHECK(contains(refused(settings), "corpus.jsonl:1: no field 'text'"));
+
+  folder.write("many/b.jsonl", "{\"text\": \"second\"}");
+  folder.write("many/a.jsonl", "{\"text\": \"first\"}\n");
+  folder.write("many/notes.txt", "not this");
+  for (const char* path : {"many", "many/*.jsonl", "many/?.jsonl"}) {
+    settings.path = folder / path;
+    settings.source = path == std::string("many") ? data_settings::source_kind::json_lines
+                                                  : data_settings::source_kind::automatic;
+    CHECK(text_of(*open_dataset(settings, 4), split::train) == "first\nsecond");
+  }
+  settings.path = folder / "none/*.jsonl";
+  CHECK(contains(refused(settings), "no files of JSON lines"));
 }
 
 TEST_CASE("JSON lines: malformed ones are named") {
-  const temporary_folder folder;
+  const corpus_folder folder;
   const auto message = [&](const std::string& line) {
     return refused(settings_for(folder.write("bad.ndjson", "{\"text\": \"fine\"}\n" + line + "\n"), folder));
   };
@@ -167,7 +178,7 @@ TEST_CASE("JSON lines: malformed ones are named") {
 }
 
 TEST_CASE("token shards of llm.c, in order of their names, with their validation split") {
-  const temporary_folder folder;
+  const corpus_folder folder;
   folder.write("shards/fineweb_train_000002.bin", header(20240520, 1, 3) + packed<std::uint16_t>({40, 50, 60}));
   folder.write("shards/fineweb_train_000001.bin", header(20240520, 1, 3) + packed<std::uint16_t>({10, 20, 30}));
   folder.write("shards/fineweb_val_000000.bin", header(20240520, 1, 4) + packed<std::uint16_t>({1, 2, 50256, 4}));
@@ -182,7 +193,7 @@ TEST_CASE("token shards of llm.c, in order of their names, with their validation
 }
 
 TEST_CASE("token shards for Llama 3 have 32 bits; a single file is split by the fraction") {
-  const temporary_folder folder;
+  const corpus_folder folder;
   auto settings = settings_for(
     folder.write("one.bin", header(20240801, 7, 6) + packed<std::uint32_t>({128000, 1, 2, 3, 4, 5})), folder);
   settings.validation_fraction = 0.5;
@@ -193,7 +204,7 @@ TEST_CASE("token shards for Llama 3 have 32 bits; a single file is split by the 
 }
 
 TEST_CASE("token shards of nanoGPT have no header") {
-  const temporary_folder folder;
+  const corpus_folder folder;
   folder.write("set/train.bin", packed<std::uint16_t>({1, 2, 3, 65535}));
   folder.write("set/val.bin", packed<std::uint16_t>({4, 5, 6}));
   const auto data = open_dataset(settings_for(folder / "set", folder), 2);
@@ -206,7 +217,7 @@ TEST_CASE("token shards of nanoGPT have no header") {
 }
 
 TEST_CASE("token shards may name the sentencepiece model they were made with") {
-  const temporary_folder folder;
+  const corpus_folder folder;
   std::string text;
   for (int i = 0; i < 200; ++i)
     text += "words and words\n";
@@ -220,7 +231,7 @@ TEST_CASE("token shards may name the sentencepiece model they were made with") {
 }
 
 TEST_CASE("token shards that are cut short or something else are refused") {
-  const temporary_folder folder;
+  const corpus_folder folder;
   const auto message = [&](const std::string& bytes) {
     return refused(settings_for(folder.write("bad.bin", bytes), folder));
   };
@@ -235,12 +246,12 @@ TEST_CASE("token shards that are cut short or something else are refused") {
   CHECK(contains(message(header(20240801, 7, 3) + packed<std::uint32_t>({1, 2, 0xFFFFFFFF})),
                  "token 4294967295 in the shards"));
   folder.write("only/val.bin", packed<std::uint16_t>({1, 2, 3}));
-  CHECK(contains(refused(settings_for(folder / "only", folder)), "no token shards to train on (1 for validation"));
+  CHECK(contains(refused(settings_for(folder / "only/*.bin", folder)), "no token shards to train on (1 for validation"));
   CHECK(contains(refused(settings_for(folder / "none*.bin", folder)), "no token shards to train on"));
 }
 
 TEST_CASE("what is missing, empty or too short says what to do") {
-  const temporary_folder folder;
+  const corpus_folder folder;
   CHECK(contains(refused(settings_for("", folder)), "data.path is not set"));
   CHECK(contains(refused(settings_for(folder / "nothing.txt", folder)), "nothing.txt"));
   CHECK(contains(refused(settings_for(folder.write("empty.txt", ""), folder)), "the file is empty"));

@@ -9,7 +9,6 @@
 
 #include "tests/models/data/expect_error.hpp"
 #include "tests/models/data/reading.hpp"
-#include "tests/models/data/temporary_folder.hpp"
 
 using namespace troupe;
 
@@ -37,7 +36,7 @@ std::string numbered_lines(int count) {
 }  // namespace
 
 TEST_CASE("a cache gives back tokens and tokenizer, in 2 or 4 bytes a token") {
-  const temporary_folder folder;
+  const corpus_folder folder;
   std::string alphabet;
   for (char32_t c = 0x10000; c < 0x10000 + 70'000; ++c)
     alphabet += {static_cast<char>(0xF0 | c >> 18), static_cast<char>(0x80 | (c >> 12 & 0x3F)),
@@ -65,7 +64,7 @@ TEST_CASE("a cache gives back tokens and tokenizer, in 2 or 4 bytes a token") {
 }
 
 TEST_CASE("a writer that does not publish leaves nothing behind") {
-  const temporary_folder folder;
+  const corpus_folder folder;
   {
     token_cache_writer out(folder / "cache/x.tokens", {1, 1}, *make_byte_tokenizer());
     CHECK(files_in(folder / "cache").size() == 1);
@@ -74,7 +73,7 @@ TEST_CASE("a writer that does not publish leaves nothing behind") {
 }
 
 TEST_CASE("any flipped bit and any cut of a cache is noticed") {
-  const temporary_folder folder;
+  const corpus_folder folder;
   const std::filesystem::path path = folder / "x.tokens";
   const auto tokens = make_character_tokenizer("abcdef");
   token_cache_writer out(path, {1, 2}, *tokens);
@@ -95,7 +94,7 @@ TEST_CASE("any flipped bit and any cut of a cache is noticed") {
 }
 
 TEST_CASE("a damaged cache is made again; another corpus has another") {
-  const temporary_folder folder;
+  const corpus_folder folder;
   auto settings = settings_for(folder.write("a.txt", numbered_lines(500)), folder);
   auto first = open_dataset(settings, 8);
   const auto fingerprint = first->fingerprint();
@@ -128,7 +127,7 @@ TEST_CASE("a damaged cache is made again; another corpus has another") {
 }
 
 TEST_CASE("processes that tokenise the same corpus at once do no harm to each other") {
-  const temporary_folder folder;
+  const corpus_folder folder;
   const auto settings = settings_for(folder.write("a.txt", numbered_lines(20'000)), folder);
   constexpr int processes = 6;
   for (int i = 0; i < processes; ++i)
@@ -153,7 +152,7 @@ TEST_CASE("processes that tokenise the same corpus at once do no harm to each ot
 }
 
 TEST_CASE("a cache folder that cannot be written is a system error that names the setting") {
-  const temporary_folder folder;
+  const corpus_folder folder;
   auto settings = settings_for(folder.write("a.txt", numbered_lines(100)), folder);
   settings.cache = folder.write("file", "in the way");
   try {

@@ -1,0 +1,94 @@
+#pragma once
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <random>
+#include <stdexcept>
+#include <string>
+
+#include <stdlib.h>
+
+#include "models/formats/huggingface.hpp"
+#include "models/transformer.hpp"
+
+namespace formats_test {
+
+namespace fs = std::filesystem;
+
+/// A folder that goes away with its owner.
+class scratch_folder {
+ public:
+  scratch_folder() {
+    auto name = (fs::temp_directory_path() / "troupe-test-XXXXXX").string();
+    if (!::mkdtemp(name.data()))
+      throw std::runtime_error("cannot make a folder like " + name);
+    path_ = name;
+  }
+  ~scratch_folder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  scratch_folder(const scratch_folder&) = delete;
+  scratch_folder& operator=(const scratch_folder&) = delete;
+
+  const fs::path& path() const noexcept { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+inline std::string read_file(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+inline void write_file(const fs::path& file, const std::string& content) {
+  std::ofstream(file, std::ios::binary | std::ios::trunc) << content;
+}
+
+inline bool same(const troupe::tensor& a, const troupe::tensor& b) {
+  return a.type() == b.type() && a.shape() == b.shape() && std::memcmp(a.bytes(), b.bytes(), a.size_bytes()) == 0;
+}
+
+/// No two extents are equal, so that a mistaken one shows.
+inline troupe::transformer_settings small_gpt2() {
+  auto settings = troupe::transformer_settings::gpt2();
+  settings.vocabulary = 53;
+  settings.context = 17;
+  settings.layers = 2;
+  settings.heads = 3;
+  settings.channels = 24;
+  settings.feed_forward_channels = 40;
+  return settings;
+}
+
+inline troupe::transformer_settings small_llama() {
+  auto settings = troupe::transformer_settings::llama();
+  settings.vocabulary = 53;
+  settings.context = 17;
+  settings.layers = 2;
+  settings.heads = 4;
+  settings.channels = 32;
+  settings.feed_forward_channels = 48;
+  return settings;
+}
+
+/// A model with random values, so large that every path matters.
+inline troupe::pretrained random_model(const troupe::transformer_settings& settings, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::normal_distribution<float> normal(0.0f, 0.2f);
+  troupe::pretrained out;
+  out.settings = troupe::resolved(settings);
+  const auto model = troupe::make_transformer(settings);
+  for (const auto& each : model.parameters()) {
+    auto value = troupe::make_host_tensor(troupe::dtype::float32, each.extents);
+    for (auto& x : value.mutable_elements<float>())
+      x = normal(random) + (each.start.distribution == troupe::initializer::kind::ones ? 1.0f : 0.0f);
+    out.parameters.push_back({each.name, value});
+  }
+  return out;
+}
+
+}  // namespace formats_test

@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "models/optimizers/rules.hpp"
 
@@ -61,9 +63,10 @@ class muon : public optimizer {
     state[0] = moment;
 
     const tensor direction = on.allocate(moment.type(), which.extents);
-    // Nesterov looks one step ahead; without it the moment itself is the direction.
-    on.scaled_add(settings_.nesterov ? momentum_ : 1.0, moment, settings_.nesterov ? options.gradient_scale : 0.0,
-                  settings_.nesterov ? gradient : tensor{}, direction);
+    if (settings_.nesterov)
+      on.scaled_add(momentum_, moment, options.gradient_scale, gradient, direction);
+    else
+      on.copy(moment, direction);
     const tensor step = orthogonalised(on, direction);
 
     const auto longest = static_cast<double>(std::max(which.extents[0], which.extents[1]));

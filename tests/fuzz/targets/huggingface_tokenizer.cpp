@@ -1,0 +1,24 @@
+#include <fstream>
+#include <iterator>
+
+#include "models/formats/huggingface_tokenizer.hpp"
+#include "tests/fuzz/fuzz.hpp"
+
+// The bytes are a tokenizer.json.
+
+std::vector<std::string> troupe::fuzz::seeds() {
+  std::vector<std::string> out;
+  for (const auto& tokens : {make_byte_tokenizer(), make_character_tokenizer("ab\n\"\\\xe2\x82\xac")}) {
+    write_huggingface_tokenizer(*tokens, 8, scratch_folder());
+    std::ifstream in(scratch_folder() / "tokenizer.json", std::ios::binary);
+    out.emplace_back(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
+  }
+  return out;
+}
+
+void troupe::fuzz::read(std::string_view bytes) {
+  scratch_file(bytes, "tokenizer.json");
+  std::string note;
+  if (const auto tokens = read_huggingface_tokenizer(scratch_folder(), note))
+    tokens->decode(tokens->encode("ab\n"));
+}

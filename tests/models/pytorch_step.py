@@ -1,18 +1,21 @@
-"""Recomputes in PyTorch the training step that a C++ test dumped, and compares it tensor by tensor.
+"""Recomputes in PyTorch training steps that a C++ test dumped, and compares them tensor by tensor.
 
-usage: pytorch_step.py DIRECTORY TOLERANCE
+usage: pytorch_step.py DIRECTORY TOLERANCE [DIRECTORY TOLERANCE ...]
 
-DIRECTORY holds step.json (settings and an index of tensors) and step.bin (their elements, float64). Exits 1 and says
+A DIRECTORY holds step.json (settings and an index of tensors) and step.bin (their elements, float64). Exits 1 and says
 what differs where loss, a gradient (relative norm, cosine) or an updated parameter (its change) is off by more than
-TOLERANCE.
+TOLERANCE; 77 where there is no PyTorch.
 """
 import json
 import math
 import os
 import sys
 
-import torch
-import torch.nn.functional as F
+try:
+    import torch
+    import torch.nn.functional as F
+except ImportError:
+    sys.exit(77)
 
 
 def load(directory):
@@ -77,9 +80,9 @@ def forward(settings, p, tokens):
     return F.linear(norm(x, "head.norm"), p.get("head.weight", p["embedding.token"]))
 
 
-def main():
-    step, tensors = load(sys.argv[1])
-    tolerance = float(sys.argv[2])
+def compare_step(directory, tolerance):
+    """Returns what differs, one line each."""
+    step, tensors = load(directory)
     settings = step["settings"]
     names = [name[len("before/"):] for name in tensors if name.startswith("before/")]
     p = {name: tensors["before/" + name].clone().requires_grad_() for name in names}
@@ -102,14 +105,21 @@ def main():
         error = ((found - expected).norm() / expected.norm()).item()
         cosine = F.cosine_similarity(found.flatten(), expected.flatten(), dim=0).item()
         if not (error <= tolerance and cosine >= 1 - tolerance):
-            faults.append(f"{what}: relative error {error:.2e}, cosine {cosine:.12f}")
+            faults.append(f"{directory}: {what}: relative error {error:.2e}, cosine {cosine:.12f}")
 
-    compare("loss", torch.tensor([step["loss"]]).double(), loss.detach().reshape(1))
+    compare("loss", torch.tensor([step["loss"]], dtype=torch.float64), loss.detach().reshape(1))
     for name in names:
         before = tensors["before/" + name]
         compare(f"gradient of {name}", tensors["gradient/" + name], gradients[name])
         compare(f"change of {name}", tensors["after/" + name] - before, p[name].detach() - before)
-    print("\n".join(faults) if faults else f"{len(names)} parameters agree, loss {loss.item():.6f}")
+    return faults
+
+
+def main():
+    faults = []
+    for directory, tolerance in zip(sys.argv[1::2], sys.argv[2::2]):
+        faults += compare_step(directory, float(tolerance))
+    print("\n".join(faults), end="\n" if faults else "")
     sys.exit(1 if faults else 0)
 
 

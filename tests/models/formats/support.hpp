@@ -5,39 +5,17 @@
 #include <fstream>
 #include <iterator>
 #include <random>
-#include <stdexcept>
 #include <string>
-
-#include <stdlib.h>
 
 #include "models/formats/huggingface.hpp"
 #include "models/transformer.hpp"
+#include "tests/scratch_folder.hpp"
 
 namespace formats_test {
 
 namespace fs = std::filesystem;
 
-/// A folder that goes away with its owner.
-class scratch_folder {
- public:
-  scratch_folder() {
-    auto name = (fs::temp_directory_path() / "troupe-test-XXXXXX").string();
-    if (!::mkdtemp(name.data()))
-      throw std::runtime_error("cannot make a folder like " + name);
-    path_ = name;
-  }
-  ~scratch_folder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  scratch_folder(const scratch_folder&) = delete;
-  scratch_folder& operator=(const scratch_folder&) = delete;
-
-  const fs::path& path() const noexcept { return path_; }
-
- private:
-  fs::path path_;
-};
+using troupe::scratch_folder;
 
 inline std::string read_file(const fs::path& file) {
   std::ifstream in(file, std::ios::binary);

@@ -119,7 +119,7 @@ using supervisor_actor = caf::typed_actor<caf::replies_to<start_child>::with<caf
 /// - gave up: stops the children in reverse order, then fails with errc::escalated (errc::bad_input where that was the
 ///   reason) and the root cause first: "shard/3: disk full; after 5 restarts in 60 s supervisor 'shards' gave up";
 /// - shut_down, or an exit message with caf::exit_reason::user_shutdown: stops the children in reverse order;
-/// - any other exit message, or its last handle is dropped: ends at once and kills the children.
+/// - any other exit message, or nobody holds its handle any more: ends at once and kills the children.
 ///
 /// It links to nobody: monitor it. Throws std::invalid_argument where two children share a name or `names` is empty.
 supervisor_actor spawn_supervisor(caf::actor_system& system, const supervisor_options& options,

@@ -143,10 +143,14 @@ class simulator {
     return run_until([] { return false; });
   }
 
-  /// Goes on for that much virtual time.
+  /// Goes on for that much virtual time, even when nothing is left to do earlier.
   outcome run_for(std::chrono::milliseconds time) {
-    const auto end = clock().now() + time;
-    return run_until([&] { return clock().now() >= end; });
+    auto over = std::make_shared<bool>(false);
+    const auto alarm = system_.spawn([over](caf::event_based_actor*) -> caf::behavior {
+      return {[over](bool) { *over = true; }};
+    });
+    caf::delayed_anon_send(alarm, time, true);
+    return run_until([&] { return *over; });
   }
 
   /// Sends a request from outside and runs until its answer is there. Throws where it is an error or never comes.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "runtime/probe.hpp"
 #include "runtime/supervision/errc.hpp"
 
 namespace troupe {
@@ -54,7 +55,7 @@ directory_actor::behavior_type directory(directory_actor::stateful_pointer<direc
     [self](const publish_name& publish) {
       auto& known = self->state.entries[publish.entry.name];
       if (publish.entry.incarnation < known.incarnation)
-        return;
+        return probe("directory: a late incarnation was ignored");
       known = publish.entry;
       if (known.handle)
         self->monitor(known.handle);

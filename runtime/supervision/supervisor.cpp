@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include "runtime/probe.hpp"
 #include "runtime/supervision/backoff.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
@@ -130,7 +131,7 @@ class supervisor_state {
             std::chrono::milliseconds delay = {}) const {
     if (listener_)
       caf::anon_send(listener_, child_event{what, options_.name, x.spec.name, x.incarnation, x.handle, reason,
-                                            std::move(explanation), delay});
+                                            std::move(explanation), delay, now()});
   }
 
   supervisor_actor::pointer self_;
@@ -142,6 +143,7 @@ class supervisor_state {
   std::deque<time_point> restarts_in_window_;
   std::uint64_t restarts_ = 0;
   std::uint64_t abandoned_ = 0;
+  bool ready_ = false;                                ///< the directory has said which incarnations it knows
   bool closing_ = false;
   caf::error end_;                                    ///< closing: what to end with
   std::vector<caf::response_promise> shut_downs_;
@@ -163,11 +165,11 @@ supervisor_actor::behavior_type supervisor_state::run(const supervisor_options& 
     else if (message.reason)
       self_->quit(message.reason);
   });
-  // While a response is awaited nothing else is handled.
-  self_->request(names_, directory_patience, list_names{}).await(
+  self_->request(names_, directory_patience, list_names{}).then(
       [this](const name_list& known) {
         for (const auto& entry : known.entries)
           incarnations_[entry.name] = entry.incarnation;
+        ready_ = true;
         act();
       },
       [this](const caf::error& reason) {
@@ -183,7 +185,9 @@ supervisor_actor::behavior_type supervisor_state::run(const supervisor_options& 
       close({});
       return promise;
     },
-    [this](const list_children&) {
+    [this](const list_children&) -> caf::result<child_list> {
+      if (!ready_)
+        return caf::skip();
       child_list result{{}, restarts_, abandoned_};
       for (const auto& x : children_)
         result.children.push_back({x.spec.name, x.incarnation, x.handle});
@@ -208,11 +212,14 @@ void supervisor_state::child_ended(const caf::down_msg& down) {
        fmt::format("{}: {}", x.spec.name, told ? "stopped" : root_cause(down.reason)));
   x.handle = {};
   x.now = finished ? child::phase::finished : child::phase::waiting;
-  // One that ends by itself while it is about to be stopped takes part in the restart that is under way.
-  if (told || finished || x.doomed)
+  if (told || finished) {
     settle(x);
-  else
+  } else if (x.doomed) {
+    probe("supervisor: a child failed before its turn to be stopped");
+    settle(x);
+  } else {
     restart(x, down.reason);
+  }
   act();
 }
 
@@ -260,6 +267,8 @@ bool supervisor_state::step() {
     self_->quit(end_);
     return false;
   }
+  if (!ready_)
+    return false;
   // Then start, the first one first. Where order matters, a child waits for those before it.
   for (auto& x : children_) {
     if (x.now != child::phase::waiting || x.doomed)
@@ -288,6 +297,7 @@ bool supervisor_state::step_stop(child& x) {
     case child::phase::stopping:
       if (now() < x.deadline)
         return false;
+      probe("supervisor: a child had to be killed");
       x.now = child::phase::killed;
       x.deadline = wake_after(options_.kill_within);
       send_exit(x.handle, caf::exit_reason::kill);
@@ -295,6 +305,7 @@ bool supervisor_state::step_stop(child& x) {
     case child::phase::killed:
       if (now() < x.deadline)
         return false;
+      probe("supervisor: a child was given up");
       ++abandoned_;
       self_->demonitor(x.handle);
       self_->send(names_, withdraw_name{x.spec.name, x.incarnation});
@@ -364,6 +375,8 @@ void supervisor_state::restart(child& failed, const caf::error& reason) {
     concerned = &x == &failed || (concerned && in_order());
     if (!concerned)
       continue;
+    if (x.start_at > now())
+      probe("supervisor: a restart was widened by another");
     x.start_at = std::max(x.start_at, start_at);
     if (x.handle)
       x.doomed = true;

@@ -85,6 +85,7 @@ struct child_event {
   caf::error reason;             ///< ended, restarting: why; escalated: what the supervisor ends with
   std::string explanation;       ///< one line for people, root cause first
   std::chrono::milliseconds delay{0};  ///< restarting: the back-off
+  caf::actor_clock::time_point at{};   ///< when it happened, by the actor clock
 };
 
 // -- protocol ------------------------------------------------------------------
@@ -111,8 +112,9 @@ using supervisor_actor = caf::typed_actor<caf::replies_to<start_child>::with<caf
                                           caf::reacts_to<stop_child>, caf::reacts_to<shut_down>,
                                           caf::replies_to<list_children>::with<child_list>>;
 
-/// Starts `children` in order before it handles any message. Each start is published in `names`, each end withdrawn;
-/// incarnations go on from those `names` knows, so that they rise even when the supervisor itself is restarted.
+/// Starts `children` in order, before any that start_child adds and before it answers list_children. Each start is
+/// published in `names`, each end withdrawn; incarnations go on from those `names` knows, so that they rise even when the
+/// supervisor itself is restarted.
 /// `listener` (optional) receives every child_event.
 ///
 /// How it ends, and its children with it:

@@ -1,6 +1,5 @@
 #include "kernel_case.hpp"
 
-#include <array>
 #include <cmath>
 #include <cstdlib>
 
@@ -15,16 +14,20 @@ double rounded_to_float(double value) {
 }  // namespace
 
 std::int64_t dice::extent() {
-  static constexpr std::array<std::int64_t, 6> small{1, 2, 3, 4, 5, 7};
-  static constexpr std::array<std::int64_t, 16> medium{1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 33, 47, 64, 65, 97, 130};
-  static constexpr std::array<std::int64_t, 6> large{64, 96, 127, 130, 192, 257};
-  const auto pick = [this](const auto& from) { return from[static_cast<std::size_t>(below(std::ssize(from)))]; };
   switch (size_) {
-    case scale::small: return pick(small);
-    case scale::medium: return pick(medium);
-    case scale::large: return pick(large);
+    case scale::small: return pick({1, 2, 3, 4, 5, 7});
+    case scale::medium: return pick({1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 33, 47, 64, 65, 97, 130});
+    case scale::large: return pick({64, 96, 127, 130, 161});
   }
   return 1;
+}
+
+std::int64_t dice::long_extent() {
+  return size_ == scale::medium ? pick({257, 300, 513, 600, 1031}) : extent();
+}
+
+std::int64_t dice::pick(std::initializer_list<std::int64_t> from) {
+  return from.begin()[below(std::ssize(from))];
 }
 
 std::int64_t dice::count() {

@@ -18,6 +18,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <random>
 #include <string>
 #include <vector>
@@ -39,6 +40,8 @@ class dice {
 
   /// An awkward extent: 1, primes, next to powers of two.
   std::int64_t extent();
+  /// As `extent`, but at medium scale longer than the blocks that matrix products are cut into.
+  std::int64_t long_extent();
   /// As `extent`, but small at any scale, for axes that multiply.
   std::int64_t factor() { return below(4) + 1; }
   /// Elements of a flat tensor.
@@ -50,6 +53,8 @@ class dice {
   random_key key() { return {engine_(), engine_()}; }
 
  private:
+  std::int64_t pick(std::initializer_list<std::int64_t> from);
+
   std::mt19937_64 engine_;
   scale size_;
 };
@@ -157,6 +162,9 @@ std::vector<named_kernel> reduction_kernels();
 std::vector<named_kernel> optimizer_kernels();
 
 std::vector<named_kernel> all_kernels();
+
+/// The loss at given extents.
+kernel_case linear_cross_entropy(dice& roll, std::int64_t rows, std::int64_t channels, std::int64_t vocabulary);
 
 /// The seed of a test's first case: from TROUPE_TEST_SEED where set, so that a failure can be replayed alone.
 std::uint64_t first_seed();

@@ -33,7 +33,7 @@ kernel_case activation_of(dice& roll) {
 
 kernel_case swiglu(dice& roll) {
   kernel_case k("swiglu", roll);
-  const auto rows = roll.extent(), width = roll.extent();
+  const auto rows = roll.long_extent(), width = roll.extent();
   const slot x = k.input({rows, 2 * width}), y = k.output({rows, width});
   k.forward = [=](stream& s, const tensors& t) { s.swiglu_forward(t[x], t[y]); };
   k.backward = [=](stream& s, const tensors& t, const tensors& d) { s.swiglu_backward(t[x], d[y], d[x]); };

@@ -6,7 +6,7 @@ namespace {
 
 kernel_case embedding(dice& roll) {
   kernel_case k("embedding", roll);
-  const auto batch = roll.factor(), time = roll.extent(), channels = roll.extent(), vocabulary = roll.extent();
+  const auto batch = roll.factor(), time = roll.extent(), channels = roll.extent(), vocabulary = roll.long_extent();
   const slot tokens = k.tokens({batch, time}, vocabulary), table = k.parameter({vocabulary, channels});
   const slot positions = roll.coin() ? k.parameter({time + roll.below(3), channels}) : slot();
   const slot y = k.output({batch, time, channels});
@@ -33,9 +33,14 @@ kernel_case embedding_continued(dice& roll) {
 }
 
 kernel_case linear_cross_entropy(dice& roll) {
-  kernel_case k("linear_cross_entropy", roll);
   const auto rows = roll.extent(), channels = roll.extent();
-  const auto vocabulary = roll.extent() * roll.factor() + 1;
+  return linear_cross_entropy(roll, rows, channels, 1 + (roll.coin() ? roll.extent() : roll.long_extent()));
+}
+
+}  // namespace
+
+kernel_case linear_cross_entropy(dice& roll, std::int64_t rows, std::int64_t channels, std::int64_t vocabulary) {
+  kernel_case k("linear_cross_entropy", roll);
   const slot hidden = k.input({rows, channels});
   const slot weight = roll.below(4) == 0 ? k.constant({vocabulary, channels}) : k.parameter({vocabulary, channels});
   const slot targets = k.tokens({rows}, vocabulary, true), losses = k.output({rows});
@@ -48,8 +53,6 @@ kernel_case linear_cross_entropy(dice& roll) {
   };
   return k;
 }
-
-}  // namespace
 
 std::vector<named_kernel> embedding_and_loss_kernels() {
   return {{"embedding", embedding},

@@ -1,12 +1,32 @@
+#include <array>
+#include <utility>
+
 #include "kernel_case.hpp"
 
 namespace troupe::tests {
 
 namespace {
 
+/// Rows, columns and depth. One in two has a long axis and one in four has two, beside a short one.
+struct product_extents {
+  std::int64_t rows, columns, depth;
+
+  explicit product_extents(dice& roll) : rows(roll.extent()), columns(roll.extent()), depth(roll.extent()) {
+    std::array axes{&rows, &columns, &depth};
+    std::swap(axes[0], axes[static_cast<std::size_t>(roll.below(3))]);
+    if (roll.coin())
+      return;
+    *axes[0] = roll.long_extent();
+    if (roll.coin())
+      return;
+    *axes[1] = roll.long_extent();
+    *axes[2] = roll.factor();
+  }
+};
+
 kernel_case matmul(dice& roll) {
   kernel_case k("matmul", roll);
-  const auto m = roll.extent(), n = roll.extent(), inner = roll.extent();
+  const auto [m, n, inner] = product_extents(roll);
   const matmul_options options{.transpose_a = roll.coin(), .transpose_b = roll.coin(), .accumulate = roll.coin(),
                                .alpha = roll.coin() ? 1.0 : roll.normal()};
   const slot a = k.constant(options.transpose_a ? shape{inner, m} : shape{m, inner});
@@ -19,7 +39,8 @@ kernel_case matmul(dice& roll) {
 /// Each of what is optional is there or not: the bias, and the gradients of x, weight and bias.
 kernel_case linear(dice& roll) {
   kernel_case k("linear", roll);
-  const auto batch = roll.factor(), rows = roll.extent(), inputs = roll.extent(), outputs = roll.extent();
+  const auto [rows, outputs, inputs] = product_extents(roll);
+  const auto batch = 1 + roll.below(2);
   const slot x = roll.below(4) == 0 ? k.constant({batch, rows, inputs}) : k.input({batch, rows, inputs});
   const slot weight = roll.below(4) == 0 ? k.constant({outputs, inputs}) : k.parameter({outputs, inputs});
   const slot bias = roll.coin() ? k.parameter({outputs}) : slot();
@@ -34,7 +55,7 @@ kernel_case linear(dice& roll) {
 template <activation kind>
 kernel_case linear_activation(dice& roll) {
   kernel_case k("linear_activation", roll);
-  const auto rows = roll.extent(), inputs = roll.extent(), outputs = roll.extent();
+  const auto [rows, outputs, inputs] = product_extents(roll);
   const slot x = k.input({rows, inputs}), weight = k.parameter({outputs, inputs});
   const slot bias = roll.coin() ? k.parameter({outputs}) : slot();
   const slot pre = k.output({rows, outputs}), y = k.output({rows, outputs});

@@ -12,7 +12,7 @@ struct norm_arguments {
   double epsilon;
 
   norm_arguments(kernel_case& k, dice& roll) {
-    const shape rows{roll.extent(), std::max<std::int64_t>(roll.extent(), 2)};
+    const shape rows{roll.coin() ? roll.extent() : roll.long_extent(), std::max<std::int64_t>(roll.extent(), 2)};
     // Of two elements nothing but their order would be left, and no gradient to compare.
     epsilon = rows.back() == 2 ? 1.0 : 1e-5;
     x = k.input(rows);

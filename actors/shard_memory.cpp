@@ -63,13 +63,18 @@ void shard_memory::restore(const cut& from) {
                                     to_string(which.extents)));
     return on_->to_device(stored);
   };
+  // Before the first update state is zero, and an imported model comes without.
+  const auto load_state = [&](const parameter& which, const std::string& state) {
+    const auto name = state_name(which, state);
+    return from.manifest.step == 0 && !from.find(name) ? zeros(which) : load(which, name);
+  };
   for (std::size_t i = 0; i < size(); ++i) {
     values_[i] = load(at(i), at(i).name);
     state_[i].clear();
     for (const auto& name : rule_->state_names(at(i)))
-      state_[i].push_back(load(at(i), state_name(at(i), name)));
+      state_[i].push_back(load_state(at(i), name));
     if (!mean_squares_.empty())
-      mean_squares_[i] = load(at(i), state_name(at(i), mean_square_name));
+      mean_squares_[i] = load_state(at(i), mean_square_name);
   }
 }
 

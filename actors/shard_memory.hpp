@@ -16,8 +16,8 @@ class shard_memory {
 
   /// Initial values drawn from the job's seed; optimizer state of zeros.
   void initialize();
-  /// By name from a cut that may have had another number of shards. Throws input_error where a tensor is missing or
-  /// has another shape.
+  /// By name from a cut that may have had another number of shards; a cut of step 0, such as an imported model's, need
+  /// not hold optimizer state. Throws input_error where a tensor is missing or has another shape.
   void restore(const cut& from);
 
   std::size_t first() const noexcept { return first_; }

@@ -122,6 +122,26 @@ TEST_CASE("a job that is stopped goes on where it stopped, with another number o
   }
 }
 
+TEST_CASE("a job starts from a cut of parameters alone, as an import writes it") {
+  const auto settings = small_settings();
+  const auto print = run_job(small_inputs(), settings).fingerprint;
+  const scratch_folder folder;
+  auto inputs = small_inputs();
+  inputs.checkpoints = folder.path();
+  inputs.resume = true;
+  shard_snapshot part;
+  for (const auto& each : inputs.model->parameters()) {  // the values that a fresh job starts from
+    part.tensors.push_back({each.name, make_host_tensor(dtype::float32, each.extents)});
+    initialize(each, settings.training.seed, part.tensors.back().value.mutable_elements<float>());
+  }
+  checkpoint_store store(folder.path(), {});
+  store.write_shard(0, part);
+  store.publish({.step = 0, .epoch = 0, .shard_count = 1, .created = {}, .documents = {}});
+  const auto summary = run_job(inputs, settings);
+  CHECK(summary.first_step == 0);
+  CHECK(summary.fingerprint == print);
+}
+
 TEST_CASE("a fault that restarting does not mend ends the job with the root cause first") {
   const scratch_folder folder;
   auto inputs = small_inputs();

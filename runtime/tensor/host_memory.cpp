@@ -14,6 +14,7 @@ namespace troupe {
 namespace {
 
 constexpr std::size_t cache_line_bytes = 64;
+constexpr std::size_t page_bytes = std::size_t{64} << 10;  // the largest that Linux uses anywhere by default
 constexpr std::size_t huge_page_bytes = std::size_t{2} << 20;
 constexpr std::size_t mapped_bytes_min = 2 * huge_page_bytes;
 
@@ -22,20 +23,18 @@ constexpr std::size_t round_up(std::size_t value, std::size_t multiple) noexcept
 }
 
 std::byte* map_huge_pages(std::size_t size_bytes) {
-  // One huge page too many, so that an aligned range lies within; the rest goes back at once.
-  const std::size_t wanted = round_up(size_bytes, huge_page_bytes);
+  // Longer than asked by one huge page, so that an aligned range lies within; what is around it goes back at once.
+  const std::size_t wanted = round_up(size_bytes, page_bytes);
   const std::size_t mapped = wanted + huge_page_bytes;
   void* const address = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (address == MAP_FAILED)
     throw std::bad_alloc();
   auto* const begin = static_cast<std::byte*>(address);
-  const auto unaligned = reinterpret_cast<std::uintptr_t>(begin) % huge_page_bytes;
-  const std::size_t before = unaligned == 0 ? 0 : huge_page_bytes - unaligned;
-  const std::size_t after = huge_page_bytes - before;
+  const std::size_t before = round_up(reinterpret_cast<std::uintptr_t>(begin), huge_page_bytes) -
+                             reinterpret_cast<std::uintptr_t>(begin);
   if (before != 0)
     munmap(begin, before);
-  if (after != 0)
-    munmap(begin + before + wanted, after);
+  munmap(begin + before + wanted, huge_page_bytes - before);
   madvise(begin + before, wanted, MADV_HUGEPAGE);  // advice: where the kernel declines, small pages do
   return begin + before;
 }
@@ -60,7 +59,7 @@ std::byte* allocate_host_memory(std::size_t size_bytes) {
 
 void free_host_memory(std::byte* memory, std::size_t size_bytes) noexcept {
   if (size_bytes >= mapped_bytes_min)
-    munmap(memory, round_up(size_bytes, huge_page_bytes));
+    munmap(memory, round_up(size_bytes, page_bytes));
   else
     std::free(memory);
 }

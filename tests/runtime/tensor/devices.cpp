@@ -50,4 +50,20 @@ TEST_CASE("the loss agrees where there are more logits than are kept at once") {
   check_agreement(linear_cross_entropy(roll, 4201, 1, 4111));  // 66 MiB
 }
 
+TEST_CASE("exponentials of great scores and logits do not overflow") {
+  for (const named_kernel& kernel : all_kernels()) {
+    if (kernel.name != "attention" && kernel.name != "attention_cached" && kernel.name != "linear_cross_entropy")
+      continue;
+    CAPTURE(kernel.name);
+    dice roll(first_seed(), scale::medium);
+    kernel_case k = kernel.make(roll);
+    for (double& value : k.arguments.front().values)
+      value *= 100;
+    for (argument& arg : k.arguments)
+      arg.tolerance = 1e-2;  // the scores' rounding errors are magnified as they are
+    check_same(k, run_forward(k, *cpu_device().make_stream({})), run_forward(k, *reference_device().make_stream({})),
+               false);
+  }
+}
+
 }  // namespace troupe::tests

@@ -3,7 +3,7 @@
 /// One call of a kernel, forward and backward, described so that any device can be asked to run it:
 ///
 ///     kernel_case linear(dice& roll) {
-///       kernel_case k("linear");
+///       kernel_case k(roll);
 ///       const auto rows = roll.extent(), in = roll.extent(), out = roll.extent();
 ///       const slot x = k.input({rows, in}), weight = k.parameter({out, in}), y = k.output({rows, out});
 ///       k.forward = [=](stream& s, const tensors& t) { s.linear_forward(t[x], t[weight], {}, t[y]); };
@@ -106,9 +106,9 @@ struct argument {
 
 class kernel_case {
  public:
-  kernel_case(std::string name, dice& roll) : name(std::move(name)), roll_(roll) {}
+  explicit kernel_case(dice& roll) : roll_(roll) {}
 
-  // -- declaring arguments; values are normal, float32 at most precise ------------
+  // -- declaring arguments; values are normal, rounded to float32 -----------------
 
   slot input(shape extents) { return add(role::input, extents); }
   slot parameter(shape extents) { return add(role::parameter, extents); }
@@ -133,7 +133,6 @@ class kernel_case {
   /// The kernel differentiates the plain sum of this output.
   void sum_up(slot out);
 
-  std::string name;
   std::vector<argument> arguments;
   std::function<void(stream&, const tensors&)> forward;
   /// Empty where there is no backward pass. Gets the tensors and their gradients.

@@ -5,16 +5,18 @@ namespace troupe::tests {
 namespace {
 
 /// Grouped queries included: heads are a multiple of kv_heads.
-attention_shape random_geometry(dice& roll, std::int64_t time) {
-  attention_shape geometry{.batch = roll.factor(), .time = time, .kv_heads = 1 + roll.below(3)};
+attention_shape random_geometry(dice& roll) {
+  attention_shape geometry{.batch = roll.factor(), .time = roll.extent(), .kv_heads = 1 + roll.below(3)};
+  if (roll.below(6) == 0)
+    geometry = {.batch = 1, .time = roll.long_extent(), .kv_heads = 1};
   geometry.heads = geometry.kv_heads * (1 + roll.below(3));
   geometry.head_size = roll.extent();
   return geometry;
 }
 
 kernel_case rotary(dice& roll) {
-  kernel_case k("rotary", roll);
-  attention_shape geometry = random_geometry(roll, roll.extent());
+  kernel_case k(roll);
+  attention_shape geometry = random_geometry(roll);
   geometry.head_size *= 2;
   const auto position = roll.below(3) * 1000;
   const shape rows{geometry.batch, geometry.time, geometry.row_width()};
@@ -30,8 +32,8 @@ kernel_case rotary(dice& roll) {
 
 template <bool drops>
 kernel_case attention(dice& roll) {
-  kernel_case k("attention", roll);
-  const attention_shape geometry = random_geometry(roll, roll.extent());
+  kernel_case k(roll);
+  const attention_shape geometry = random_geometry(roll);
   const dropout_options dropout{drops ? 0.3 : 0.0, roll.key()};
   const slot qkv = k.input({geometry.batch, geometry.time, geometry.row_width()});
   const slot out = k.output({geometry.batch, geometry.time, geometry.heads * geometry.head_size});
@@ -46,8 +48,10 @@ kernel_case attention(dice& roll) {
 }
 
 kernel_case attention_cached(dice& roll) {
-  kernel_case k("attention_cached", roll);
-  const attention_shape geometry = random_geometry(roll, roll.coin() ? 1 : roll.extent());
+  kernel_case k(roll);
+  attention_shape geometry = random_geometry(roll);
+  if (roll.coin())
+    geometry.time = 1;
   const auto position = roll.below(70), capacity = position + geometry.time + roll.below(5);
   const slot qkv = k.constant({geometry.batch, geometry.time, geometry.row_width()});
   const shape cache{geometry.batch, capacity, geometry.kv_heads * geometry.head_size};

@@ -5,7 +5,7 @@ namespace troupe::tests {
 namespace {
 
 kernel_case scaled_add(dice& roll) {
-  kernel_case k("scaled_add", roll);
+  kernel_case k(roll);
   const auto count = roll.count();
   const double alpha = roll.normal(), beta = roll.normal();
   const slot a = k.input({count}), b = roll.coin() ? k.input({count}) : slot(), out = k.output({count});
@@ -17,7 +17,7 @@ kernel_case scaled_add(dice& roll) {
 
 template <activation kind>
 kernel_case activation_of(dice& roll) {
-  kernel_case k("activation", roll);
+  kernel_case k(roll);
   const auto count = roll.count();
   const slot x = k.input({count}), y = k.output({count});
   for (double& value : k[x].values)
@@ -32,7 +32,7 @@ kernel_case activation_of(dice& roll) {
 }
 
 kernel_case swiglu(dice& roll) {
-  kernel_case k("swiglu", roll);
+  kernel_case k(roll);
   const auto rows = roll.long_extent(), width = roll.extent();
   const slot x = k.input({rows, 2 * width}), y = k.output({rows, width});
   k.forward = [=](stream& s, const tensors& t) { s.swiglu_forward(t[x], t[y]); };
@@ -41,7 +41,7 @@ kernel_case swiglu(dice& roll) {
 }
 
 kernel_case dropout(dice& roll) {
-  kernel_case k("dropout", roll);
+  kernel_case k(roll);
   const auto count = roll.count();
   const dropout_options options{roll.coin() ? 0.1 : 0.5, roll.key()};
   const slot x = k.input({count}), y = k.output({count});

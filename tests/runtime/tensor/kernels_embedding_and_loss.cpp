@@ -5,7 +5,7 @@ namespace troupe::tests {
 namespace {
 
 kernel_case embedding(dice& roll) {
-  kernel_case k("embedding", roll);
+  kernel_case k(roll);
   const auto batch = roll.factor(), time = roll.extent(), channels = roll.extent(), vocabulary = roll.long_extent();
   const slot tokens = k.tokens({batch, time}, vocabulary), table = k.parameter({vocabulary, channels});
   const slot positions = roll.coin() ? k.parameter({time + roll.below(3), channels}) : slot();
@@ -21,7 +21,7 @@ kernel_case embedding(dice& roll) {
 
 /// As in generation: positions go on from those seen before.
 kernel_case embedding_continued(dice& roll) {
-  kernel_case k("embedding continued", roll);
+  kernel_case k(roll);
   const auto batch = roll.factor(), time = roll.factor(), channels = roll.extent(), vocabulary = roll.extent();
   const auto position = roll.below(50);
   const slot tokens = k.tokens({batch, time}, vocabulary), table = k.constant({vocabulary, channels});
@@ -40,7 +40,7 @@ kernel_case linear_cross_entropy(dice& roll) {
 }  // namespace
 
 kernel_case linear_cross_entropy(dice& roll, std::int64_t rows, std::int64_t channels, std::int64_t vocabulary) {
-  kernel_case k("linear_cross_entropy", roll);
+  kernel_case k(roll);
   const slot hidden = k.input({rows, channels});
   const slot weight = roll.below(4) == 0 ? k.constant({vocabulary, channels}) : k.parameter({vocabulary, channels});
   const slot targets = k.tokens({rows}, vocabulary, true), losses = k.output({rows});

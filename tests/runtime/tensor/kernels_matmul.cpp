@@ -25,7 +25,7 @@ struct product_extents {
 };
 
 kernel_case matmul(dice& roll) {
-  kernel_case k("matmul", roll);
+  kernel_case k(roll);
   const auto [m, n, inner] = product_extents(roll);
   const matmul_options options{.transpose_a = roll.coin(), .transpose_b = roll.coin(), .accumulate = roll.coin(),
                                .alpha = roll.coin() ? 1.0 : roll.normal()};
@@ -38,7 +38,7 @@ kernel_case matmul(dice& roll) {
 
 /// Each of what is optional is there or not: the bias, and the gradients of x, weight and bias.
 kernel_case linear(dice& roll) {
-  kernel_case k("linear", roll);
+  kernel_case k(roll);
   const auto [rows, outputs, inputs] = product_extents(roll);
   const auto batch = 1 + roll.below(2);
   const slot x = roll.below(4) == 0 ? k.constant({batch, rows, inputs}) : k.input({batch, rows, inputs});
@@ -54,7 +54,7 @@ kernel_case linear(dice& roll) {
 
 template <activation kind>
 kernel_case linear_activation(dice& roll) {
-  kernel_case k("linear_activation", roll);
+  kernel_case k(roll);
   const auto [rows, outputs, inputs] = product_extents(roll);
   const slot x = k.input({rows, inputs}), weight = k.parameter({outputs, inputs});
   const slot bias = roll.coin() ? k.parameter({outputs}) : slot();

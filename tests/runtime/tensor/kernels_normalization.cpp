@@ -38,7 +38,7 @@ struct norm_arguments {
 };
 
 kernel_case layer_norm(dice& roll) {
-  kernel_case k("layer_norm", roll);
+  kernel_case k(roll);
   const norm_arguments n(k, roll);
   const auto rows = k[n.x].extents[0];
   const slot bias = roll.coin() ? k.parameter({k[n.x].extents.back()}) : slot();
@@ -56,7 +56,7 @@ kernel_case layer_norm(dice& roll) {
 }
 
 kernel_case rms_norm(dice& roll) {
-  kernel_case k("rms_norm", roll);
+  kernel_case k(roll);
   const norm_arguments n(k, roll);
   const slot rstd = k.saved({k[n.x].extents[0]});
   k.forward = [=](stream& s, const tensors& t) {

@@ -15,7 +15,7 @@ slot stepped(kernel_case& k, slot old, bool in_place) {
 }
 
 kernel_case adamw(dice& roll) {
-  kernel_case k("adamw", roll);
+  kernel_case k(roll);
   const shape count{roll.count()};
   const adamw_options options{.learning_rate = 0.7, .beta2 = 0.95, .weight_decay = 0.1, .step = 1 + roll.below(5),
                               .gradient_scale = roll.coin() ? 1.0 : 0.3};
@@ -31,7 +31,7 @@ kernel_case adamw(dice& roll) {
 }
 
 kernel_case sgd(dice& roll) {
-  kernel_case k("sgd", roll);
+  kernel_case k(roll);
   const shape count{roll.count()};
   const bool has_momentum = roll.coin(), in_place = roll.coin();
   const sgd_options options{.learning_rate = 0.5, .momentum = has_momentum ? 0.9 : 0.0,
@@ -47,7 +47,7 @@ kernel_case sgd(dice& roll) {
 }
 
 kernel_case lion(dice& roll) {
-  kernel_case k("lion", roll);
+  kernel_case k(roll);
   const shape count{roll.count()};
   const lion_options options{.learning_rate = 0.5, .weight_decay = 0.1, .gradient_scale = 0.3};
   const bool in_place = roll.coin();
@@ -60,7 +60,7 @@ kernel_case lion(dice& roll) {
 }
 
 kernel_case compensate_delay(dice& roll) {
-  kernel_case k("compensate_delay", roll);
+  kernel_case k(roll);
   const shape count{roll.count()};
   const slot gradient = k.constant(count), now = k.constant(count), then = k.constant(count);
   const slot mean_square = roll.coin() ? k.positive(k.updated(count)) : slot();

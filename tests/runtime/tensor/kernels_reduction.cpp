@@ -5,7 +5,7 @@ namespace troupe::tests {
 namespace {
 
 kernel_case sum(dice& roll) {
-  kernel_case k("sum", roll);
+  kernel_case k(roll);
   const auto count = roll.count();
   std::vector<slot> parts;
   for (std::int64_t i = roll.factor(); i > 0; --i)
@@ -25,14 +25,14 @@ kernel_case sum(dice& roll) {
 }
 
 kernel_case sum_of_squares(dice& roll) {
-  kernel_case k("sum_of_squares", roll);
+  kernel_case k(roll);
   const slot x = k.constant({roll.count()}), out = k.total();
   k.forward = [=](stream& s, const tensors& t) { s.sum_of_squares(t[x], t[out]); };
   return k;
 }
 
 kernel_case sum_elements(dice& roll) {
-  kernel_case k("sum_elements", roll);
+  kernel_case k(roll);
   const slot x = k.constant({roll.count()}), out = k.total();
   k.forward = [=](stream& s, const tensors& t) { s.sum_elements(t[x], t[out]); };
   return k;

@@ -56,7 +56,7 @@ fs::path cache_folder(const data_settings& settings) {
 token_dataset_parts read_corpus(const data_settings& settings, source_kind kind,
                                 const std::function<void(double)>& progress) {
   const auto text = open_corpus(settings, kind);
-  const digest key = content_hash().add(text->content()).add(describe(settings.tokens)).value();
+  const digest key = content_hash().add(text->content()).add(identity(settings.tokens)).value();
   const fs::path path = cache_folder(settings) / (to_string(key) + ".tokens");
 
   tokenized_corpus corpus;

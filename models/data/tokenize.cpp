@@ -16,16 +16,17 @@ namespace troupe {
 
 namespace {
 
-constexpr std::size_t chunk_bytes = 1 << 16;             // encoded at once
-constexpr std::int64_t training_bytes_max = 4 << 20;     // of text that a sentencepiece model is trained on
+constexpr std::size_t chunk_bytes_max = 1 << 16;      // of text that is encoded at once
+constexpr std::size_t training_bytes_max = 4 << 20;   // of text that a sentencepiece model is trained on
+constexpr std::size_t excerpt_bytes_max = 1 << 12;    // of each of the pieces that make up that text
 
-/// Cuts off the head of `text`: whole lines of up to `chunk_bytes` together, or characters where a line is longer.
-std::string_view take_chunk(std::string_view& text) {
+/// Cuts off the head of `text`: whole lines of up to `bytes_max` together, or characters where a line is longer.
+std::string_view take_head(std::string_view& text, std::size_t bytes_max) {
   std::size_t size = text.size();
-  if (size > chunk_bytes) {
-    size = text.substr(0, chunk_bytes).rfind('\n') + 1;
+  if (size > bytes_max) {
+    size = text.substr(0, bytes_max).rfind('\n') + 1;
     if (size == 0)
-      for (size = chunk_bytes; size > 1 && (text[size] & 0xC0) == 0x80;)
+      for (size = bytes_max; size > 1 && (text[size] & 0xC0) == 0x80;)
         --size;
   }
   const std::string_view chunk = text.substr(0, size);
@@ -60,23 +61,20 @@ std::string alphabet_of(const corpus& text) {
   return alphabet;
 }
 
-/// Lines from all over the corpus, up to about `training_bytes_max` of them.
+/// Excerpts from all over the corpus, about `training_bytes_max` together.
 std::string training_text(const corpus& text) {
-  const std::int64_t total = std::max(text.size_bytes(), training_bytes_max);
+  const double share =
+    std::min(1.0, static_cast<double>(training_bytes_max) / static_cast<double>(text.size_bytes()));
   std::string sample;
-  std::int64_t seen = 0;
+  double seen_bytes = 0;
   text.for_each_document([&](std::string_view document, const std::string& place) {
     require_utf8(document, place);
     while (!document.empty()) {
-      const std::size_t size = std::min(document.find('\n'), document.size() - 1) + 1;
-      // A line is taken while the sample lags behind its share of what was seen.
-      if (static_cast<double>(sample.size()) * static_cast<double>(total) <=
-          static_cast<double>(seen) * static_cast<double>(training_bytes_max))
-        sample.append(document.substr(0, size));
-      seen += static_cast<std::int64_t>(size);
-      document.remove_prefix(size);
+      const std::string_view excerpt = take_head(document, excerpt_bytes_max);
+      if (static_cast<double>(sample.size()) <= share * seen_bytes)
+        sample.append(excerpt).push_back('\n');
+      seen_bytes += static_cast<double>(excerpt.size() + 1);
     }
-    sample.push_back('\n');
   });
   return sample;
 }
@@ -136,12 +134,12 @@ std::shared_ptr<const tokenizer> make_tokenizer(const tokenizer_settings& settin
                                 : load_sentencepiece_file(settings.model);
 }
 
-digest describe(const tokenizer_settings& settings) {
+digest identity(const tokenizer_settings& settings) {
   content_hash hash;
   hash.add(static_cast<std::uint64_t>(settings.algorithm));
   if (settings.algorithm == tokenizer_settings::kind::sentencepiece) {
     if (settings.model.empty())
-      hash.add(static_cast<std::uint64_t>(settings.vocabulary)).add(static_cast<std::uint64_t>(training_bytes_max));
+      hash.add(static_cast<std::uint64_t>(settings.vocabulary)).add(std::uint64_t{training_bytes_max});
     else
       hash.add(mapped_file::open(settings.model)->text());
   }
@@ -161,7 +159,7 @@ void tokenize(const corpus& text, const tokenizer& tokens, token_cache_writer& o
     if (!any_bytes)
       require_utf8(document, place);
     for (bool after_separator = done > 0; !document.empty(); after_separator = false) {
-      const std::string_view chunk = take_chunk(document);
+      const std::string_view chunk = take_head(document, chunk_bytes_max);
       encoder.add(chunk, after_separator);
       done += static_cast<std::int64_t>(chunk.size());
       if (encoder.full())

@@ -14,7 +14,7 @@ namespace troupe {
 std::shared_ptr<const tokenizer> make_tokenizer(const tokenizer_settings& settings, const corpus& text);
 
 /// Names what `make_tokenizer` makes of a given corpus.
-digest describe(const tokenizer_settings& settings);
+digest identity(const tokenizer_settings& settings);
 
 /// Writes the corpus's tokens: documents one after another, with the tokenizer's end of document between each two, or
 /// a newline where it has none. `progress` hears the fraction done.

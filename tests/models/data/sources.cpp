@@ -98,6 +98,18 @@ TEST_CASE("a sentencepiece model: trained on the corpus, or loaded from a file")
   CHECK(contains(refused(settings), "missing.model"));
 }
 
+TEST_CASE("a sentencepiece model of a large corpus is trained on excerpts from all over it") {
+  const corpus_folder folder;
+  std::string text;
+  while (text.size() < 6'000'000)
+    text += text.size() < 3'000'000 ? "bilabial fricative\n" : "quokka hummock\n";
+  auto settings = settings_for(folder.write("corpus.txt", text), folder);
+  settings.tokens = {kind::sentencepiece, "", 300};
+  const auto tokens = open_dataset(settings, 4)->tokens();
+  for (const std::string words : {"bilabial fricative", "quokka hummock"})
+    CHECK(tokens->encode(words).size() < words.size() / 2);
+}
+
 TEST_CASE("a folder is read in the order of paths, with documents kept apart") {
   const corpus_folder folder;
   folder.write("in/b/one.txt", "second");

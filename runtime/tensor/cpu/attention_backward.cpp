@@ -1,4 +1,5 @@
 #include <cassert>
+#include <utility>
 
 #include "runtime/tensor/cpu/attention_tiles.hpp"
 #include "runtime/tensor/cpu/cpu_stream.hpp"
@@ -70,8 +71,8 @@ void cpu_stream::attention_backward(const attention_shape& geometry, const dropo
   const auto rectangle = [&, time = time, size = size](const backward_memory& own, std::int64_t head_row,
                                                        std::int64_t q, std::int64_t rows, std::int64_t k) {
     const auto width = std::min(key_tile, q + rows - k);  // keys that any of the rows may see
-    for (std::int64_t i = 0; i < rows; i += block_tile_rows) {
-      const auto count = std::min<std::int64_t>(block_tile_rows, rows - i);
+    for (std::int64_t i = 0; i < rows; i += tile_rows) {
+      const auto count = std::min<std::int64_t>(tile_rows, rows - i);
       const auto seen_by_any = std::min(width, q + i + count - k);
       float* weights = own.weights + i * key_tile;
       float* dscores = own.dscores + i * key_tile;
@@ -104,8 +105,8 @@ void cpu_stream::attention_backward(const attention_shape& geometry, const dropo
         multiply_block(count, size, {dscores, key_tile, 1, own.keys + k * padded, padded, seen_by_any}, 1.0f,
                        tile_store::add, own.dqueries + i * padded, padded);
     }
-    for (std::int64_t s = 0; s < width; s += block_tile_rows) {
-      const auto count = std::min<std::int64_t>(block_tile_rows, width - s);
+    for (std::int64_t s = 0; s < width; s += tile_rows) {
+      const auto count = std::min<std::int64_t>(tile_rows, width - s);
       // The first of the rows that sees any of these keys.
       const auto first = std::max<std::int64_t>(k + s - q, 0), depth = rows - first;
       multiply_block(count, size, {own.weights + first * key_tile + s, 1, key_tile, own.douts + first * padded, padded, depth},

@@ -14,9 +14,9 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 
 /// A few queries of one head, and the online softmax over the keys they have met.
 struct query_block {
-  float scores[block_tile_rows * key_tile];  ///< of the tile at hand; then probabilities, up to a common factor
-  float greatest[block_tile_rows];
-  float sum[block_tile_rows];
+  float scores[tile_rows * key_tile];  ///< of the tile at hand; then probabilities, up to a common factor
+  float greatest[tile_rows];
+  float sum[tile_rows];
 };
 
 /// Turns a row of scores into exponentials less the greatest so far, zero past `count`, up to `width`. Returns the
@@ -55,7 +55,7 @@ void cpu_stream::attention_forward(const attention_shape& geometry, const dropou
   assert(out.count() == batch * time * heads * size && log_sum_exp.count() == batch * heads * time);
   const auto padded = round_up(size, lanes);
   const auto keys_size = transposed_size(time, size), values_size = round_up(time * padded + lanes, lanes);
-  const auto sums_size = block_tile_rows * padded + lanes;
+  const auto sums_size = tile_rows * padded + lanes;
   const auto member_size = keys_size + values_size + sums_size;
   const tensor memory = scratch(member_size * team_.size());
   const random_factors factors(dropout);
@@ -70,8 +70,8 @@ void cpu_stream::attention_forward(const attention_shape& geometry, const dropou
     pack_transposed(in.key, in.width, time, size, keys);
     pack_rows(in.value, in.width, time, size, values);
     query_block block;
-    for (std::int64_t q = 0; q < time; q += block_tile_rows) {
-      const auto rows = std::min<std::int64_t>(block_tile_rows, time - q);
+    for (std::int64_t q = 0; q < time; q += tile_rows) {
+      const auto rows = std::min<std::int64_t>(tile_rows, time - q);
       std::fill_n(block.greatest, rows, -infinity);
       std::fill_n(block.sum, rows, 0.0f);
       for (std::int64_t k = 0; k < q + rows; k += key_tile) {

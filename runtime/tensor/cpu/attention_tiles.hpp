@@ -4,10 +4,8 @@
 /// second-level caches, and the addresses and packed copies of one head.
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdint>
-#include <utility>
 
 #include "runtime/tensor/cpu/packing.hpp"
 #include "runtime/tensor/cpu/tile.hpp"
@@ -17,8 +15,6 @@ namespace troupe::cpu {
 
 /// Keys are taken this many at a time.
 inline constexpr std::int64_t key_tile = 128;
-/// Rows of a block product's tiles: few, since the causal edge cuts them.
-inline constexpr int block_tile_rows = std::min(tile_rows, 8);
 
 constexpr std::int64_t round_up(std::int64_t count, std::int64_t unit) { return (count + unit - 1) / unit * unit; }
 
@@ -26,26 +22,16 @@ constexpr std::int64_t round_up(std::int64_t count, std::int64_t unit) { return 
 /// rounded up.
 inline void multiply_block(std::int64_t rows, std::int64_t columns, const tile_operands& in, float alpha,
                            tile_store how, float* c, std::int64_t c_row) noexcept {
-  using function = void (*)(const tile_operands&, float, tile_store, float*, std::int64_t);
-  constexpr auto functions = []<int Vectors, int... Rows>(std::integral_constant<int, Vectors>,
-                                                          std::integer_sequence<int, Rows...>) {
-    return std::array<function, sizeof...(Rows)>{
-        [](const tile_operands& o, float scale, tile_store store_how, float* out, std::int64_t out_row) {
-          multiply_tile<Rows + 1, Vectors>(o, scale, store_how, out, out_row);
-        }...};
-  };
-  constexpr std::make_integer_sequence<int, block_tile_rows> all_rows;
-  static constexpr auto wide = functions(std::integral_constant<int, tile_vectors>{}, all_rows);
-  static constexpr auto narrow = functions(std::integral_constant<int, 1>{}, all_rows);
-  for (std::int64_t i = 0; i < rows; i += block_tile_rows) {
-    const auto count = std::min<std::int64_t>(rows - i, block_tile_rows);
+  const auto vectors = (columns + lanes - 1) / lanes, across = (vectors + tile_vectors - 1) / tile_vectors;
+  for (std::int64_t i = 0; i < rows; i += tile_rows) {
     tile_operands part = in;
     part.a += i * in.a_row;
-    for (std::int64_t j = 0; j < columns;) {
-      const bool is_wide = columns - j > lanes;
-      part.b = in.b + j;
-      (is_wide ? wide : narrow)[static_cast<std::size_t>(count - 1)](part, alpha, how, c + i * c_row + j, c_row);
-      j += is_wide ? tile_columns : lanes;
+    // Tiles of about equal width: two of two vectors, not one of three and one of one.
+    for (std::int64_t tile = 0; tile < across; ++tile) {
+      const auto first = tile * vectors / across, last = (tile + 1) * vectors / across;
+      part.b = in.b + first * lanes;
+      tile_kernel(std::min<std::int64_t>(rows - i, tile_rows), last - first)(
+          part, {c + i * c_row + first * lanes, c_row, alpha, how, static_cast<int>(lanes)});
     }
   }
 }
@@ -79,12 +65,12 @@ inline void pack_rows(const float* in, std::int64_t stride, std::int64_t rows, s
 }
 
 /// Transposes rows into tiles of `key_tile` columns: element (row s, i) to tile s / key_tile, at [i][s % key_tile].
-/// Columns past the last row, up to whole vectors of a tile kernel, are zero.
+/// Columns past the last row, up to whole vectors, are zero.
 inline void pack_transposed(const float* in, std::int64_t stride, std::int64_t rows, std::int64_t size,
                             float* out) noexcept {
-  for (std::int64_t s = 0; s < round_up(rows, tile_columns); s += lanes)
-    pack_panel<lanes, key_tile>(in + s * stride, stride, 1, std::max<std::int64_t>(rows - s, 0), size,
-                                out + s / key_tile * key_tile * size + s % key_tile);
+  for (std::int64_t s = 0; s < rows; s += lanes)
+    pack_columns<lanes, key_tile>(in + s * stride, stride, rows - s, size,
+                                  out + s / key_tile * key_tile * size + s % key_tile);
 }
 
 /// Floats that `pack_transposed` writes to.

@@ -1,25 +1,26 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <type_traits>
 
 #include "runtime/tensor/cpu/team.hpp"
-#include "runtime/tensor/device.hpp"
 
 namespace troupe::cpu {
 
-/// Element (i, j) at data[i * row + j * column], where one of the strides is 1.
+/// A row-major matrix as it stands in memory, `row` elements from row to row, or its transpose.
 struct matrix_view {
   const float* data;
   std::int64_t row;
-  std::int64_t column;
+  bool is_transposed = false;
 
-  matrix_view transposed() const noexcept { return {data, column, row}; }
+  matrix_view transposed() const noexcept { return {data, row, !is_transposed}; }
+  /// Where row i, or column j, of what this stands for begins.
+  const float* from_row(std::int64_t i) const noexcept { return data + i * (is_transposed ? 1 : row); }
+  const float* from_column(std::int64_t j) const noexcept { return data + j * (is_transposed ? row : 1); }
 };
 
 /// A row-major matrix of this many columns.
-inline matrix_view rows_of(const float* data, std::int64_t columns) noexcept { return {data, columns, 1}; }
+inline matrix_view rows_of(const float* data, std::int64_t columns) noexcept { return {data, columns}; }
 
 /// A part of c that has its final value.
 struct finished_part {
@@ -60,10 +61,9 @@ struct gemm_options {
 
 /// c = alpha * a * b, or += that; c is row-major, `c_row` elements from row to row.
 ///
-/// The algorithm of Goto and van de Geijn (2008, "Anatomy of High-Performance Matrix Multiplication"): blocks of both
-/// operands are packed so that the tile kernel reads them in sequence, b's from the first-level and a's from the
-/// second-level cache. Blocks, tasks and the order of sums follow from the shape alone.
-void gemm(team& workers, device& memory, const gemm_shape& shape, const matrix_view& a, const matrix_view& b, float* c,
+/// Computed by oneDNN, a part of c at a time and each by one thread. Parts follow from the shape alone, so results do
+/// not depend on the number of threads.
+void gemm(team& workers, const gemm_shape& shape, const matrix_view& a, const matrix_view& b, float* c,
           std::int64_t c_row, const gemm_options& options = {}, const finisher& finish = {});
 
 }  // namespace troupe::cpu

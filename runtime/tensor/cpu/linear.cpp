@@ -36,7 +36,7 @@ void cpu_stream::matmul(const tensor& a, const tensor& b, const tensor& c, const
     left = left.transposed();
   if (options.transpose_b)
     right = right.transposed();
-  gemm(team_, on(), {rows, columns, depth}, left, right, c.mutable_data<float>(), columns,
+  gemm(team_, {rows, columns, depth}, left, right, c.mutable_data<float>(), columns,
        {static_cast<float>(options.alpha), options.accumulate});
 }
 
@@ -52,7 +52,7 @@ void cpu_stream::linear_forward(const tensor& x, const tensor& weight, const ten
         store(to + r * out + c, load(to + r * out + c, lanes_used) + load(offsets + c, lanes_used), lanes_used);
       });
   };
-  gemm(team_, on(), {rows, out, in}, rows_of(x.data<float>(), in), rows_of(weight.data<float>(), in).transposed(), to,
+  gemm(team_, {rows, out, in}, rows_of(x.data<float>(), in), rows_of(weight.data<float>(), in).transposed(), to,
        out, {}, bias ? finisher(add_bias) : finisher());
 }
 
@@ -76,7 +76,7 @@ void cpu_stream::linear_activation_forward(activation kind, const tensor& x, con
           store(after + i, function.value(v), lanes_used);
         });
     };
-    gemm(team_, on(), {rows, out, in}, rows_of(x.data<float>(), in), rows_of(weight.data<float>(), in).transposed(),
+    gemm(team_, {rows, out, in}, rows_of(x.data<float>(), in), rows_of(weight.data<float>(), in).transposed(),
          before, out, {}, add_bias_and_activate);
   });
 }
@@ -87,12 +87,12 @@ void cpu_stream::linear_backward(const tensor& dy, const tensor& x, const tensor
   const float* above = dy.data<float>();
   if (dx) {
     assert(dx.count() == rows * in);
-    gemm(team_, on(), {rows, in, out}, rows_of(above, out), rows_of(weight.data<float>(), in),
+    gemm(team_, {rows, in, out}, rows_of(above, out), rows_of(weight.data<float>(), in),
          dx.mutable_data<float>(), in);
   }
   if (dweight) {
     assert(x.count() == rows * in && dweight.count() == out * in);
-    gemm(team_, on(), {out, in, rows}, rows_of(above, out).transposed(), rows_of(x.data<float>(), in),
+    gemm(team_, {out, in, rows}, rows_of(above, out).transposed(), rows_of(x.data<float>(), in),
          dweight.mutable_data<float>(), in, {1.0f, true});
   }
   if (dbias) {

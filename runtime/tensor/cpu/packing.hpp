@@ -32,32 +32,40 @@ namespace troupe::cpu {
            ints{8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31});
 }
 
-/// out[k * Stride + i] = in[i * along + k * step] for i < Width and k < depth, with zeros for i >= valid, the number
-/// of rows there are. One of `along` and `step` is 1. REQUIRES: Stride >= Width rounded up to whole vectors, or that
-/// the caller lets rows be written beyond Width.
+/// A packed matrix is a row of panels, each `Width` of the matrix's long side wide: element (k, i) of a panel at
+/// [k * Stride + i], zero past the matrix's edge. Panels follow each other at `panel_size` floats.
+///
+/// Packs k in [first, last) of all panels from a matrix whose long side is contiguous, row by row, so that each memory
+/// page is visited once.
 template <int Width, int Stride>
-void pack_panel(const float* in, std::int64_t along, std::int64_t step, std::int64_t valid, std::int64_t depth,
-                float* out) noexcept {
-  if (along == 1) {
-    for (std::int64_t k = 0; k < depth; ++k) {
-      if (valid >= Width) {
-        each_vector(Width, [&](std::int64_t i, auto part) { store(out + k * Stride + i, load(in + k * step + i, part), part); });
+void pack_rows(const float* in, std::int64_t step, std::int64_t count, std::int64_t first, std::int64_t last, float* out,
+               std::int64_t panel_size) noexcept {
+  for (auto k = first; k < last; ++k) {
+    const float* row = in + k * step;
+    for (std::int64_t i = 0; i < count; i += Width) {
+      float* to = out + i / Width * panel_size + k * Stride;
+      if (count - i >= Width) {
+        each_vector(Width, [&](std::int64_t n, auto part) { store(to + n, load(row + i + n, part), part); });
       } else {
-        std::fill_n(std::copy_n(in + k * step, valid, out + k * Stride), Width - valid, 0.0f);
+        std::fill_n(std::copy_n(row + i, count - i, to), Width - (count - i), 0.0f);
       }
     }
-    return;
   }
+}
+
+/// Packs one panel of at most `count` columns from a matrix whose short side, k, is contiguous.
+template <int Width, int Stride>
+void pack_columns(const float* in, std::int64_t along, std::int64_t count, std::int64_t depth, float* out) noexcept {
   for (std::int64_t first = 0; first < Width; first += lanes) {
-    const auto rows = std::min<std::int64_t>(std::min<std::int64_t>(valid, Width) - first, lanes);
+    const auto rows = std::clamp<std::int64_t>(count - first, 0, lanes);
     const auto width = std::min<std::int64_t>(Width - first, lanes);
     each_vector(depth, [&](std::int64_t k, auto part) {
       floats block[16]{};
       for (std::int64_t i = 0; i < rows; ++i)
         block[i] = load(in + (first + i) * along + k, part);
       transpose(block);
-      const auto count = std::min<std::int64_t>(depth - k, lanes);
-      for (std::int64_t i = 0; i < count; ++i) {
+      const auto steps = std::min<std::int64_t>(depth - k, lanes);
+      for (std::int64_t i = 0; i < steps; ++i) {
         float* to = out + (k + i) * Stride + first;
         if (width == lanes)
           store(to, block[i]);

@@ -3,6 +3,7 @@
 /// The innermost loop of every matrix product: a tile of c stays in registers while outer products of a column of a
 /// and a row of b are added to it.
 
+#include <array>
 #include <cstdint>
 #include <utility>
 
@@ -10,10 +11,11 @@
 
 namespace troupe::cpu {
 
-// As large a tile as the registers hold, leaving one for the element of a and the rest for the row of b.
+// As large a tile as the registers hold beside a row of b and an element of a. With three vectors of b to an element
+// of a, loads are so few that a need not be packed.
 #if defined(__AVX512F__)
-inline constexpr int tile_rows = 14;
-inline constexpr int tile_vectors = 2;
+inline constexpr int tile_rows = 8;
+inline constexpr int tile_vectors = 3;
 #elif defined(__AVX2__)
 inline constexpr int tile_rows = 6;
 inline constexpr int tile_vectors = 1;
@@ -35,15 +37,22 @@ struct tile_operands {
   std::int64_t depth;
 };
 
-/// c[Rows, Vectors * lanes] = alpha * a * b, or += that.
-template <int Rows, int Vectors, int Row_stride = 0>
-[[gnu::always_inline]] inline void multiply_tile(const tile_operands& in, float alpha, tile_store how, float* c,
-                                                 std::int64_t c_row) noexcept {
+/// Where it goes: c = alpha * a * b or += that. Of the last vector of a row, this many lanes.
+struct tile_target {
+  float* c;
+  std::int64_t row;
+  float alpha;
+  tile_store how;
+  int last_lanes;
+};
+
+template <int Rows, int Vectors>
+void multiply_tile(const tile_operands& in, const tile_target& out) noexcept {
   floats sums[Rows][Vectors]{};
   const float* a = in.a;
   const float* b = in.b;
-  const std::int64_t a_row = Row_stride ? Row_stride : in.a_row;
-  for (std::int64_t k = 0; k < in.depth; ++k, a += in.a_step, b += in.b_step) {
+  const auto a_row = in.a_row, a_step = in.a_step, b_step = in.b_step;
+  const auto add_product = [&] {
     floats row[Vectors];
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v)
@@ -55,16 +64,62 @@ template <int Rows, int Vectors, int Row_stride = 0>
       for (int v = 0; v < Vectors; ++v)
         sums[m][v] += element * row[v];
     }
-  }
+    a += a_step;
+    b += b_step;
+  };
+  // While a cache line of each row of a is used up, fetch the next tile's, which hardware does not foresee where rows
+  // are short, and a row of c, so that it is near when the sums are ready.
+  auto k = in.depth;
+  for (int m = 0; k >= lanes; k -= lanes, ++m) {
+    if (a_step == 1) {
 #pragma GCC unroll 16
-  for (int m = 0; m < Rows; ++m) {
-#pragma GCC unroll 4
-    for (int v = 0; v < Vectors; ++v) {
-      float* out = c + m * c_row + v * lanes;
-      const floats value = sums[m][v] * alpha;
-      store(out, how == tile_store::add ? load(out) + value : value);
+      for (int row = 0; row < Rows; ++row)
+        __builtin_prefetch(a + (Rows + row) * a_row);
     }
+    if (m < Rows) {
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v)
+        __builtin_prefetch(out.c + m * out.row + v * lanes, 1);
+    }
+#pragma GCC unroll 1
+    for (int i = 0; i < lanes; ++i)
+      add_product();
   }
+  for (; k > 0; --k)
+    add_product();
+
+  const auto write = [&](auto part, auto combine) {
+#pragma GCC unroll 16
+    for (int m = 0; m < Rows; ++m) {
+      float* c = out.c + m * out.row;
+#pragma GCC unroll 4
+      for (int v = 0; v + 1 < Vectors; ++v)
+        store(c + v * lanes, combine(load(c + v * lanes), sums[m][v]));
+      float* last = c + (Vectors - 1) * lanes;
+      store(last, combine(load(last, part), sums[m][Vectors - 1]), part);
+    }
+  };
+  const float alpha = out.alpha;
+  const auto write_part = [&](auto part) {
+    if (out.how == tile_store::add)
+      write(part, [alpha](floats before, floats sum) { return before + sum * alpha; });
+    else
+      write(part, [alpha](floats, floats sum) { return sum * alpha; });
+  };
+  if (out.last_lanes == lanes)
+    write_part(all_lanes{});
+  else
+    write_part(first_lanes{out.last_lanes});
+}
+
+using tile_function = void (*)(const tile_operands&, const tile_target&) noexcept;
+
+/// The kernel for tiles of `rows` in [1, tile_rows] and `vectors` in [1, tile_vectors].
+inline tile_function tile_kernel(std::int64_t rows, std::int64_t vectors) noexcept {
+  static constexpr auto kernels = []<int... Shape>(std::integer_sequence<int, Shape...>) {
+    return std::array<tile_function, sizeof...(Shape)>{multiply_tile<Shape % tile_rows + 1, Shape / tile_rows + 1>...};
+  }(std::make_integer_sequence<int, tile_rows * tile_vectors>{});
+  return kernels[static_cast<std::size_t>((vectors - 1) * tile_rows + rows - 1)];
 }
 
 }  // namespace troupe::cpu

@@ -91,7 +91,7 @@ std::vector<named_kernel> all_kernels() {
 }
 
 std::uint64_t first_seed() {
-  const char* const seed = std::getenv("TROUPE_TEST_SEED");
+  const char* const seed = std::getenv("TROUPE_SEED");
   return seed != nullptr ? std::strtoull(seed, nullptr, 10) : 1;
 }
 

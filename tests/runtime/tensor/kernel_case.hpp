@@ -165,7 +165,7 @@ std::vector<named_kernel> all_kernels();
 /// The loss at given extents.
 kernel_case linear_cross_entropy(dice& roll, std::int64_t rows, std::int64_t channels, std::int64_t vocabulary);
 
-/// The seed of a test's first case: from TROUPE_TEST_SEED where set, so that a failure can be replayed alone.
+/// The seed of a test's first case: from TROUPE_SEED where set, so that a failure can be replayed alone.
 std::uint64_t first_seed();
 
 }  // namespace troupe::tests

@@ -20,7 +20,7 @@
 #include "runtime/supervision/request.hpp"
 #include "runtime/supervision/supervisor.hpp"
 #include "tests/simulation/event_log.hpp"
-#include "tests/simulation/seeds.hpp"
+#include "tests/seeds.hpp"
 #include "tests/simulation/simulator.hpp"
 
 using namespace troupe;

@@ -12,7 +12,7 @@
 #include "models/transformer.hpp"
 #include "runtime/probe.hpp"
 #include "tests/scratch_folder.hpp"
-#include "tests/simulation/seeds.hpp"
+#include "tests/seeds.hpp"
 #include "tests/simulation/simulator.hpp"
 
 namespace troupe {

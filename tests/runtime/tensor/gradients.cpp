@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <functional>
+
 #include "kernel_run.hpp"
 
 namespace troupe::tests {
@@ -40,26 +43,19 @@ std::vector<double> numeric_gradient(kernel_case& k, std::size_t index, stream& 
 
 TEST_CASE("the reference's backward passes agree with finite differences") {
   const auto reference = reference_device().make_stream({});
-  for (const named_kernel& kernel : all_kernels()) {
-    for (std::uint64_t seed = first_seed(); seed < first_seed() + 16; ++seed) {
-      CAPTURE(kernel.name);
-      CAPTURE(seed);
-      dice roll(seed, scale::small);
-      kernel_case k = kernel.make(roll);
-      if (!k.backward)
-        break;
-      complete(k, dtype::float64);
-      for (const written& result : run_backward(k, *reference)) {
-        argument& parameter = k.arguments[result.argument];
-        std::vector<double> expected = numeric_gradient(k, result.argument, *reference);
-        if (parameter.role == role::parameter)
-          for (std::size_t i = 0; i < expected.size(); ++i)
-            expected[i] += parameter.gradient[i];
-        CAPTURE(result.argument);
-        CHECK(relative_error(result.values, expected, parameter.gradient) < 1e-8);
-      }
+  for_each_case(scale::small, 16, [&](const std::string&, kernel_case k) {
+    if (!k.backward)
+      return;
+    complete(k, dtype::float64);
+    for (const written& result : run_backward(k, *reference)) {
+      const argument& differentiated = k.arguments[result.argument];
+      std::vector<double> expected = numeric_gradient(k, result.argument, *reference);
+      if (differentiated.role == role::parameter)
+        std::ranges::transform(expected, differentiated.gradient, expected.begin(), std::plus());
+      CAPTURE(result.argument);
+      CHECK(relative_error(result.values, expected, differentiated.gradient) < 1e-8);
     }
-  }
+  });
 }
 
 }  // namespace troupe::tests

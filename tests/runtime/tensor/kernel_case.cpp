@@ -1,7 +1,6 @@
 #include "kernel_case.hpp"
 
 #include <cmath>
-#include <cstdlib>
 
 namespace troupe::tests {
 
@@ -88,11 +87,6 @@ std::vector<named_kernel> all_kernels() {
     for (const named_kernel& kernel : section())
       all.push_back(kernel);
   return all;
-}
-
-std::uint64_t first_seed() {
-  const char* const seed = std::getenv("TROUPE_SEED");
-  return seed != nullptr ? std::strtoull(seed, nullptr, 10) : 1;
 }
 
 }  // namespace troupe::tests

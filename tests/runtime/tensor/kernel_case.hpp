@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "runtime/tensor/device.hpp"
+#include "tests/seeds.hpp"
 
 namespace troupe::tests {
 
@@ -165,7 +166,16 @@ std::vector<named_kernel> all_kernels();
 /// The loss at given extents.
 kernel_case linear_cross_entropy(dice& roll, std::int64_t rows, std::int64_t channels, std::int64_t vocabulary);
 
-/// The seed of a test's first case: from TROUPE_SEED where set, so that a failure can be replayed alone.
-std::uint64_t first_seed();
+/// Calls use(kernel's name, case) for so many seeds of every kernel.
+template <class F>
+void for_each_case(scale size, std::uint64_t seeds, F use) {
+  for (const named_kernel& kernel : all_kernels()) {
+    INFO("kernel ", kernel.name);
+    for_each_seed(seeds, [&](std::uint64_t seed) {
+      dice roll(seed, size);
+      use(kernel.name, kernel.make(roll));
+    });
+  }
+}
 
 }  // namespace troupe::tests

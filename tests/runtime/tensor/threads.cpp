@@ -32,23 +32,10 @@ bool same_bytes(const std::vector<written>& a, const std::vector<written>& b) {
   return std::ranges::equal(a, b, {}, &written::bytes, &written::bytes);
 }
 
-/// Calls use(kernel's name, seed, case) for large cases of each kernel.
-template <class F>
-void for_large_cases(std::uint64_t cases, F use) {
-  for (const named_kernel& kernel : all_kernels()) {
-    for (std::uint64_t seed = first_seed(); seed < first_seed() + cases; ++seed) {
-      dice roll(seed, scale::large);
-      use(kernel.name, seed, kernel.make(roll));
-    }
-  }
-}
-
 }  // namespace
 
 TEST_CASE("one, two and three threads give the same bytes") {
-  for_large_cases(2, [](const std::string& name, std::uint64_t seed, const kernel_case& k) {
-    CAPTURE(name);
-    CAPTURE(seed);
+  for_each_case(scale::large, 2, [](const std::string&, const kernel_case& k) {
     const outcome expected = run(k, *cpu_device().make_stream({.threads = 1}));
     for (const int threads : {2, 3}) {
       CAPTURE(threads);
@@ -62,13 +49,12 @@ TEST_CASE("one, two and three threads give the same bytes") {
 TEST_CASE("streams at work in other threads change no byte") {
   struct alone {
     std::string name;
-    std::uint64_t seed;
     kernel_case k;
     outcome expected;
   };
   std::vector<alone> cases;
-  for_large_cases(1, [&](const std::string& name, std::uint64_t seed, const kernel_case& k) {
-    cases.push_back({name, seed, k, run(k, *cpu_device().make_stream({.threads = 1}))});
+  for_each_case(scale::large, 1, [&](const std::string& name, const kernel_case& k) {
+    cases.push_back({name, k, run(k, *cpu_device().make_stream({.threads = 1}))});
   });
   // Each thread begins elsewhere, so that different kernels meet; doctest's macros would serialise them.
   std::vector<std::vector<bool>> same(3, std::vector<bool>(cases.size()));
@@ -90,7 +76,6 @@ TEST_CASE("streams at work in other threads change no byte") {
     for (std::size_t i = 0; i < cases.size(); ++i) {
       CAPTURE(who);
       CAPTURE(cases[i].name);
-      CAPTURE(cases[i].seed);
       CHECK(same[who][i]);
     }
   }

@@ -1,1 +1,75 @@
-int main() { return 0; }
+#include <filesystem>
+#include <iostream>
+#include <new>
+
+#include <fmt/core.h>
+
+#include "actors/job.hpp"
+#include "cli/command.hpp"
+#include "runtime/config/diagnostics.hpp"
+#include "runtime/error.hpp"
+
+namespace {
+
+using troupe::exit_code;
+
+exit_code fail(exit_code code, const char* message) {
+  fmt::print(stderr, "error: {}\n", message);
+  return code;
+}
+
+/// Runs `what`; each kind of failure has its exit code.
+exit_code guarded(const troupe::action& what) {
+  try {
+    return what();
+  } catch (const troupe::usage_error& fault) {
+    return fail(exit_code::usage, fault.what());
+  } catch (const troupe::config::config_error& fault) {
+    return fail(exit_code::usage, fault.what());
+  } catch (const troupe::input_error& fault) {
+    return fail(exit_code::bad_input, fault.what());
+  } catch (const troupe::job_failed& fault) {
+    return fail(exit_code::job_failed, fault.what());
+  } catch (const troupe::system_error& fault) {
+    return fail(exit_code::system, fault.what());
+  } catch (const std::filesystem::filesystem_error& fault) {
+    return fail(exit_code::system, fault.what());
+  } catch (const std::bad_alloc&) {
+    return fail(exit_code::system, "out of memory");
+  } catch (const std::exception& fault) {
+    fmt::print(stderr, "error: {}\nhelp: this is a fault of troupe itself; please report it\n", fault.what());
+    return exit_code::fault;
+  }
+}
+
+constexpr auto footer = R"(exit codes:
+  0    done
+  1    a fault of troupe itself
+  2    wrong usage or configuration
+  3    bad data or a bad checkpoint
+  4    the job failed: supervision gave up
+  5    the system failed: disk, memory, permissions
+  6    interrupted; a cut was saved, --resume goes on from it
+  130  interrupted at once by a second signal)";
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Trains models as programs of actors.", "troupe");
+  app.footer(footer);
+  app.set_version_flag("--version", "troupe " TROUPE_VERSION);
+  app.require_subcommand(1);
+  troupe::action chosen;
+  troupe::add_train(app, chosen);
+  troupe::add_config(app, chosen);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& fault) {
+    // Help and version are "errors" of code 0, too.
+    if (fault.get_exit_code() == 0)
+      return app.exit(fault);
+    fmt::print(stderr, "error: {}\nhelp: troupe --help, or troupe COMMAND --help\n", fault.what());
+    return static_cast<int>(exit_code::usage);
+  }
+  return static_cast<int>(guarded(chosen));
+}

@@ -1,6 +1,7 @@
 #include "runtime/config/value.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <fstream>
 #include <iterator>
 
@@ -222,17 +223,29 @@ void apply_override(value& root, std::string_view assignment, diagnostics& repor
 
 namespace {
 
+/// The part of `at` that `key` names; null where there is none.
+const value* step_into(const value& at, const std::string& key) {
+  if (const auto* entries = at.as<value::table>()) {
+    for (const auto& one : *entries)
+      if (one.key == key)
+        return &one.content;
+  } else if (const auto* elements = at.as<value::array>()) {
+    std::size_t index = 0;
+    const auto [end, fault] = std::from_chars(key.data(), key.data() + key.size(), index);
+    if (fault == std::errc{} && end == key.data() + key.size() && index < elements->size())
+      return &(*elements)[index];
+  }
+  return nullptr;
+}
+
 /// Follows `path` as far as it goes.
 std::pair<const value*, bool> follow(const value& root, std::string_view path) {
   const value* at = &root;
   for (const auto& key : split_path(path)) {
-    const auto* entries = at->as<value::table>();
-    if (!entries)
+    const auto* next = step_into(*at, key);
+    if (!next)
       return {at, false};
-    const auto found = std::find_if(entries->begin(), entries->end(), [&](const entry& one) { return one.key == key; });
-    if (found == entries->end())
-      return {at, false};
-    at = &found->content;
+    at = next;
   }
   return {at, true};
 }

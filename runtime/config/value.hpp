@@ -53,7 +53,7 @@ value load_toml(const std::filesystem::path& path);
 /// taken as a string, so that kind=adamw and path=/usr/include need no quotes. Its place is "command line: '...'".
 void apply_override(value& root, std::string_view assignment, diagnostics& report);
 
-/// The value at "optimizer.learning_rate"; null where there is none.
+/// The value at "optimizer.learning_rate", or of a list's first element at "chaos.kill.0"; null where there is none.
 const value* find(const value& root, std::string_view path);
 
 /// Where the value at `path` stands; for one that was not given, the innermost table around it that was.

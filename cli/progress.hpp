@@ -1,0 +1,71 @@
+#pragma once
+
+/// What people are told while a job runs: one line that is redrawn on a terminal, plain lines now and then elsewhere.
+
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+
+#include "actors/job.hpp"
+#include "cli/report.hpp"
+
+namespace troupe {
+
+struct progress {
+  std::uint64_t step = 0;
+  std::uint64_t steps = 0;
+  double loss = 0.0;
+  double learning_rate = 0.0;
+  double seconds_per_step = 0.0;
+  throughput speed;
+  double seconds_left = 0.0;
+};
+
+/// "step 12/1000 | loss 2.3456 | lr 1.00e-03 | 41.2 ms | 18.6k tok/s | 43 % of peak | eta 0:41". Fields that do not fit
+/// into `width` columns are left out, the last first; 0: no limit.
+std::string format_progress(const progress& state, std::size_t width = 0);
+std::string format_evaluation(const evaluation_report& report, bool best);
+std::string format_cut(const cut_report& report);
+/// The end of a run, several lines.
+std::string format_summary(const job_summary& summary, const throughput& speed);
+
+/// "18.6k", "1.20M"; three digits that count.
+std::string format_quantity(double amount);
+/// "512 B", "12.3 MB", in powers of 1000.
+std::string format_bytes(double bytes);
+/// "0:41", "12:03", "3:07:59".
+std::string format_time(double seconds);
+
+/// Writes to one stream, as a rule stderr. Used by one thread at a time.
+class console {
+ public:
+  /// `quiet`: nothing but warnings.
+  console(std::FILE* out, bool quiet);
+  /// Ends the line under redraw.
+  ~console();
+  console(const console&) = delete;
+  console& operator=(const console&) = delete;
+
+  /// Redraws the line; elsewhere than on a terminal, writes one where `line_interval` has passed, or `always`.
+  void show(const progress& state, bool always = false);
+  /// Writes a line that stays.
+  void say(const std::string& line);
+  /// The same, in spite of `quiet`.
+  void warn(const std::string& line);
+
+ private:
+  static constexpr std::chrono::milliseconds redraw_interval{50};
+  static constexpr std::chrono::seconds line_interval{5};
+
+  void clear();
+
+  std::FILE* out_;
+  bool quiet_;
+  bool terminal_;
+  bool coloured_;
+  bool drawn_ = false;
+  std::chrono::steady_clock::time_point last_{};
+};
+
+}  // namespace troupe

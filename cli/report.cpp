@@ -1,0 +1,123 @@
+#include "cli/report.hpp"
+
+#include <sys/resource.h>
+
+#include <chrono>
+#include <ctime>
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+namespace troupe {
+
+namespace {
+
+using nlohmann::json;
+
+std::string_view name_of(child_event::kind what) {
+  switch (what) {
+    case child_event::kind::started: return "started";
+    case child_event::kind::ended: return "ended";
+    case child_event::kind::restarting: return "restarting";
+    case child_event::kind::stopped: return "stopped";
+    case child_event::kind::escalated: return "escalated";
+  }
+  return "unknown";
+}
+
+json optional_json(const std::optional<evaluation_report>& report) {
+  return report ? to_json(*report) : json(nullptr);
+}
+
+}  // namespace
+
+json to_json(const step_report& report, const throughput& speed) {
+  return {{"kind", "step"},
+          {"step", report.step},
+          {"loss", report.loss},
+          {"learning_rate", report.learning_rate},
+          {"gradient_norm", report.gradient_norm},
+          {"tokens", report.tokens},
+          {"seconds", report.seconds},
+          {"tokens_per_second", speed.tokens_per_second},
+          {"peak_ratio", speed.peak_ratio},
+          {"staleness_max", report.staleness_max}};
+}
+
+json to_json(const evaluation_report& report) {
+  return {{"kind", "evaluation"},
+          {"step", report.step},
+          {"train_loss", report.train_loss},
+          {"validation_loss", report.validation_loss},
+          {"seconds", report.seconds}};
+}
+
+json to_json(const cut_report& report) {
+  return {{"kind", "cut"},
+          {"step", report.step},
+          {"path", report.path.string()},
+          {"size_bytes", report.size_bytes},
+          {"pause_seconds", report.pause_seconds},
+          {"write_seconds", report.write_seconds}};
+}
+
+json to_json(const child_event& event) {
+  return {{"kind", name_of(event.what)},
+          {"time", utc_now()},
+          {"supervisor", event.supervisor},
+          {"actor", event.child},
+          {"incarnation", event.incarnation},
+          {"reason", event.explanation},
+          {"delay_seconds", static_cast<double>(event.delay.count()) / 1e3}};
+}
+
+json rollback_json(std::uint64_t step) { return {{"kind", "rollback"}, {"time", utc_now()}, {"step", step}}; }
+
+json warning_json(const std::string& message) {
+  return {{"kind", "warning"}, {"time", utc_now()}, {"message", message}};
+}
+
+json to_json(const job_summary& summary, const throughput& speed, double best_loss) {
+  json shards = json::array();
+  for (const auto& shard : summary.shards)
+    shards.push_back({{"shard", shard.shard},
+                      {"version", shard.version},
+                      {"applied", shard.applied},
+                      {"duplicates_dropped", shard.duplicates_dropped},
+                      {"stale_dropped", shard.stale_dropped}});
+  return {{"kind", "summary"},
+          {"first_step", summary.first_step},
+          {"steps", summary.steps},
+          {"tokens", summary.tokens},
+          {"seconds", summary.seconds},
+          {"tokens_per_second", speed.tokens_per_second},
+          {"peak_ratio", speed.peak_ratio},
+          {"last_loss", summary.last_loss},
+          {"best_loss", best_loss},
+          {"last_evaluation", optional_json(summary.last_evaluation)},
+          {"best_evaluation", optional_json(summary.best_evaluation)},
+          {"killed", summary.killed},
+          {"restarts", summary.restarts},
+          {"rollbacks", summary.rollbacks},
+          {"replays", summary.replays},
+          {"shards", std::move(shards)},
+          {"fingerprint", summary.fingerprint},
+          {"interrupted", summary.interrupted},
+          {"last_cut", summary.last_cut.string()},
+          {"peak_memory_bytes", peak_memory_bytes()}};
+}
+
+std::string utc_now() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(static_cast<std::time_t>(milliseconds / 1000)),
+                     milliseconds % 1000);
+}
+
+std::size_t peak_memory_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::size_t>(usage.ru_maxrss) * 1024;
+}
+
+}  // namespace troupe

@@ -1,0 +1,34 @@
+#pragma once
+
+/// What machines are told: the lines of metrics.jsonl and events.jsonl, which `--json` prints too. Every line is one
+/// object whose "kind" says what it is. Seconds, bytes and ratios; null where a number is not finite.
+
+#include <nlohmann/json.hpp>
+
+#include "actors/job.hpp"
+
+namespace troupe {
+
+/// The speed of the machine against that of the run.
+struct throughput {
+  double tokens_per_second = 0.0;
+  double peak_ratio = 0.0;  ///< of the measured peak of the threads that compute; 0: unknown
+};
+
+nlohmann::json to_json(const step_report& report, const throughput& speed);
+nlohmann::json to_json(const evaluation_report& report);
+nlohmann::json to_json(const cut_report& report);
+/// A start, end or restart of an actor.
+nlohmann::json to_json(const child_event& event);
+nlohmann::json rollback_json(std::uint64_t step);
+nlohmann::json warning_json(const std::string& message);
+/// `best_loss`: the lowest of the steps' losses.
+nlohmann::json to_json(const job_summary& summary, const throughput& speed, double best_loss);
+
+/// Such as "2026-01-31T12:34:56.789Z".
+std::string utc_now();
+
+/// Most memory that this process has held.
+std::size_t peak_memory_bytes();
+
+}  // namespace troupe

@@ -1,0 +1,129 @@
+#include "cli/reporter.hpp"
+
+#include <fmt/format.h>
+
+namespace troupe {
+
+reporter::reporter(console& people, run_directory& run, const options& chosen)
+    : people_(people), run_(run), options_(chosen) {
+  // nop
+}
+
+job_observer reporter::observer() {
+  return {.on_step = [this](const step_report& report) { on_step(report); },
+          .on_evaluation = [this](const evaluation_report& report) { on_evaluation(report); },
+          .on_cut = [this](const cut_report& report) { on_cut(report); },
+          .on_event = [this](const child_event& event) { on_event(event); },
+          .on_warning = [this](const std::string& message) { on_warning(message); },
+          .on_rollback = [this](std::uint64_t step) { on_rollback(step); }};
+}
+
+throughput reporter::speed(double tokens, double seconds) const {
+  if (seconds <= 0.0)
+    return {};
+  const double rate = tokens / seconds;
+  return {rate, options_.peak_flops > 0.0 ? rate * options_.flops_per_token / options_.peak_flops : 0.0};
+}
+
+void reporter::on_step(const step_report& report) {
+  constexpr double newest_weight = 0.1;
+  const auto now = clock::now();
+  if (steps_here_ == 0)
+    started_ = now;
+  ++steps_here_;
+  const auto blend = [&](double& mean, double newest) { mean += (steps_here_ == 1 ? 1.0 : newest_weight) * (newest - mean); };
+  const auto newest = speed(static_cast<double>(report.tokens), report.seconds);
+  blend(seconds_per_step_, report.seconds);
+  blend(tokens_per_second_, newest.tokens_per_second);
+  if (!(best_loss_ <= report.loss))
+    best_loss_ = report.loss;
+  add_metric(to_json(report, newest));
+  people_.show({.step = report.step,
+                .steps = options_.steps,
+                .loss = report.loss,
+                .learning_rate = report.learning_rate,
+                .seconds_per_step = seconds_per_step_,
+                .speed = speed(tokens_per_second_, 1.0),
+                .seconds_left = seconds_left(report.step)},
+               report.step == options_.steps);
+}
+
+/// At the pace so far, evaluations included.
+double reporter::seconds_left(std::uint64_t step) {
+  const double elapsed = std::chrono::duration<double>(clock::now() - started_).count();
+  const double pace = steps_here_ > 1 ? elapsed / static_cast<double>(steps_here_ - 1) : seconds_per_step_;
+  return pace * static_cast<double>(options_.steps - std::min(step, options_.steps));
+}
+
+void reporter::on_evaluation(const evaluation_report& report) {
+  const bool best = report.validation_loss < best_validation_;
+  if (best)
+    best_validation_ = report.validation_loss;
+  add_metric(to_json(report));
+  people_.say(format_evaluation(report, best));
+}
+
+void reporter::on_cut(const cut_report& report) {
+  add_metric(to_json(report));
+  people_.say(format_cut(report));
+}
+
+void reporter::on_event(const child_event& event) {
+  add_event(to_json(event));
+  using kind = child_event::kind;
+  // Starts and stops are the ordinary course of things.
+  if (event.what == kind::restarting)
+    people_.say(fmt::format("restarting {} | {}", event.child, event.explanation));
+  else if (event.what == kind::escalated)
+    people_.warn(fmt::format("warning: {} gave up: {}", event.supervisor, event.explanation));
+}
+
+void reporter::on_warning(const std::string& message) {
+  add_event(warning_json(message));
+  people_.warn("warning: " + message);
+}
+
+void reporter::on_rollback(std::uint64_t step) {
+  add_event(rollback_json(step));
+  people_.say(fmt::format("rolled back to step {}", step));
+}
+
+void reporter::finish(const job_summary& summary) {
+  const auto overall = speed(static_cast<double>(summary.tokens), summary.seconds);
+  const auto line = to_json(summary, overall, best_loss_);
+  run_.write_summary(line);
+  people_.say(format_summary(summary, overall));
+  tell_machine(line);
+}
+
+void reporter::fail(const std::string& message) {
+  const nlohmann::json line{{"kind", "failure"}, {"time", utc_now()}, {"message", message}};
+  add_event(line);
+}
+
+void reporter::tell_machine(const nlohmann::json& line) const {
+  if (!options_.json)
+    return;
+  fmt::print(stdout, "{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  std::fflush(stdout);
+}
+
+void reporter::add_metric(const nlohmann::json& line) {
+  tell_machine(line);
+  check_written(run_.add_metric(line));
+}
+
+void reporter::add_event(const nlohmann::json& line) {
+  tell_machine(line);
+  check_written(run_.add_event(line));
+}
+
+/// Losing lines is no reason to lose a run.
+void reporter::check_written(bool written) {
+  if (!written && !write_failed_) {
+    write_failed_ = true;
+    people_.warn(fmt::format("warning: {}: metrics or events cannot be written any more", run_.path().string()));
+  }
+}
+
+}  // namespace troupe

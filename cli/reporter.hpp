@@ -1,0 +1,61 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <limits>
+
+#include "actors/job.hpp"
+#include "cli/progress.hpp"
+#include "cli/run_directory.hpp"
+
+namespace troupe {
+
+/// Passes on what a job tells: to people, to the run directory, and with --json to stdout.
+class reporter {
+ public:
+  struct options {
+    std::uint64_t steps = 0;
+    double flops_per_token = 0.0;
+    double peak_flops = 0.0;  ///< a second, of all threads that compute; 0: unknown
+    bool json = false;
+  };
+
+  reporter(console& people, run_directory& run, const options& chosen);
+
+  /// Refers to this reporter.
+  job_observer observer();
+
+  /// After the job's end.
+  void finish(const job_summary& summary);
+  /// The job ended with an exception, which the caller passes on.
+  void fail(const std::string& message);
+
+ private:
+  using clock = std::chrono::steady_clock;
+
+  throughput speed(double tokens, double seconds) const;
+  void on_step(const step_report& report);
+  void on_evaluation(const evaluation_report& report);
+  void on_cut(const cut_report& report);
+  void on_event(const child_event& event);
+  void on_warning(const std::string& message);
+  void on_rollback(std::uint64_t step);
+  double seconds_left(std::uint64_t step);
+  void tell_machine(const nlohmann::json& line) const;
+  void add_metric(const nlohmann::json& line);
+  void add_event(const nlohmann::json& line);
+  void check_written(bool written);
+
+  console& people_;
+  run_directory& run_;
+  options options_;
+  double seconds_per_step_ = 0.0;  ///< moving average
+  double tokens_per_second_ = 0.0; ///< moving average
+  double best_loss_ = std::numeric_limits<double>::quiet_NaN();
+  double best_validation_ = std::numeric_limits<double>::infinity();
+  clock::time_point started_{};
+  std::uint64_t steps_here_ = 0;  ///< reported since then
+  bool write_failed_ = false;
+};
+
+}  // namespace troupe

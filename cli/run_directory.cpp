@@ -1,0 +1,78 @@
+#include "cli/run_directory.hpp"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "cli/command.hpp"
+#include "runtime/error.hpp"
+
+namespace troupe {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr auto configuration_name = "config.toml";
+constexpr auto metrics_name = "metrics.jsonl";
+constexpr auto events_name = "events.jsonl";
+constexpr auto summary_name = "summary.json";
+constexpr std::array run_files{configuration_name, metrics_name, events_name, summary_name};
+
+}  // namespace
+
+run_directory::run_directory(fs::path path, run_directory_mode mode) : path_(std::move(path)), mode_(mode) {
+  std::error_code ignored;
+  const bool is_run = fs::exists(path_ / configuration_name, ignored);
+  if (mode == run_directory_mode::resume) {
+    if (!is_run)
+      throw input_error(fmt::format("{}: there is no run to resume\nhelp: leave out --resume to start one",
+                                    path_.string()));
+    return;
+  }
+  if (is_run && mode == run_directory_mode::fresh)
+    throw usage_error(fmt::format("{}: there is a run already\nhelp: --resume goes on from its last cut, --force deletes "
+                                  "it and starts over, --run-dir DIR keeps the new one elsewhere",
+                                  path_.string()));
+  if (!is_run && fs::exists(path_, ignored) && (!fs::is_directory(path_, ignored) || !fs::is_empty(path_, ignored)))
+    throw usage_error(fmt::format("{}: this exists and is not a run directory\nhelp: choose another with --run-dir DIR",
+                                  path_.string()));
+}
+
+void run_directory::open(const std::string& resolved_configuration) {
+  if (mode_ == run_directory_mode::force) {
+    for (const auto* name : run_files)
+      fs::remove(path_ / name);
+    fs::remove_all(checkpoints());
+  }
+  fs::create_directories(path_);
+  write_file(configuration_name, resolved_configuration);
+  metrics_.open(path_ / metrics_name, std::ios::app);
+  events_.open(path_ / events_name, std::ios::app);
+  if (!metrics_ || !events_)
+    throw system_error(fmt::format("{}: cannot write here: {}", path_.string(), std::strerror(errno)));
+}
+
+bool run_directory::add(std::ofstream& file, const nlohmann::json& line) {
+  file << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n' << std::flush;
+  return file.good();
+}
+
+void run_directory::write_summary(const nlohmann::json& summary) const {
+  write_file(summary_name, summary.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+/// Aside first: a crash leaves the old file or the new one.
+void run_directory::write_file(const char* name, const std::string& text) const {
+  const auto aside = path_ / fmt::format(".writing-{}", name);
+  {
+    std::ofstream file(aside, std::ios::binary | std::ios::trunc);
+    if (!(file << text << std::flush))
+      throw system_error(fmt::format("{}: cannot write: {}", aside.string(), std::strerror(errno)));
+  }
+  fs::rename(aside, path_ / name);
+}
+
+}  // namespace troupe

@@ -1,0 +1,209 @@
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "cli/run_file.hpp"
+#include "runtime/tensor/device.hpp"
+
+namespace troupe {
+
+namespace {
+
+/// One look at one run file.
+class checker {
+ public:
+  checker(const run_file& run, const config::value& document, int cores, config::diagnostics& report)
+      : run_(run), document_(document), cores_(cores), report_(report) {
+    // nop
+  }
+
+  void check() {
+    check_data();
+    check_batch();
+    check_schedule();
+    check_consistency();
+    check_ignored_keys();
+    check_runtime();
+    check_chaos();
+    if (check_model())
+      check_blocks();
+  }
+
+ private:
+  template <class... Ts>
+  void error(std::string_view key, std::string help, fmt::format_string<Ts...> message, Ts&&... values) {
+    report_.error(config::locate(document_, key), fmt::format(message, std::forward<Ts>(values)...), std::move(help));
+  }
+
+  template <class... Ts>
+  void warn(std::string_view key, std::string help, fmt::format_string<Ts...> message, Ts&&... values) {
+    report_.warn(config::locate(document_, key), fmt::format(message, std::forward<Ts>(values)...), std::move(help));
+  }
+
+  bool given(std::string_view key) const { return config::find(document_, key) != nullptr; }
+
+  void check_data() {
+    if (run_.data.path.empty())
+      error("data.path", "add path = \"FILE\" to [data], or data.path=FILE on the command line",
+            "'data.path' is missing: there is nothing to train on");
+    const auto& evaluation = run_.job.evaluation;
+    if (run_.data.validation_fraction == 0.0 && evaluation.batches > 0)
+      error("data.validation_fraction", "set evaluation.batches = 0, or leave a fraction for validation",
+            "'data.validation_fraction' is 0, so there is nothing to evaluate on");
+  }
+
+  void check_batch() {
+    const auto& training = run_.job.training;
+    const auto parts = std::int64_t{training.lanes} * training.accumulation;
+    if (training.batch % parts != 0)
+      error("training.batch", fmt::format("the nearest that is: {}", std::max(parts, training.batch / parts * parts)),
+            "'training.batch' = {} is not divisible by training.lanes x training.accumulation = {} x {}",
+            training.batch, training.lanes, training.accumulation);
+  }
+
+  void check_schedule() {
+    const auto& schedule = run_.job.schedule;
+    const auto steps = static_cast<std::int64_t>(run_.job.training.steps);
+    const auto end = schedule.decay_steps == 0 ? steps : schedule.decay_steps;
+    using kind = schedule_settings::kind;
+    const bool stable = schedule.shape == kind::warmup_stable_decay;
+    const auto before = schedule.warmup_steps + (stable ? schedule.stable_steps : 0);
+    if (schedule.shape != kind::constant && before > end)
+      error("schedule.warmup_steps", "", "the learning rate decays until step {}, but warm-up{} ends at step {}", end,
+            stable ? " and plateau" : "", before);
+    else if (schedule.warmup_steps > steps)
+      error("schedule.warmup_steps", "", "'schedule.warmup_steps' = {} is more than training.steps = {}",
+            schedule.warmup_steps, steps);
+  }
+
+  void check_consistency() {
+    const auto& consistency = run_.job.consistency;
+    const bool sync = consistency.mode == consistency_mode::sync;
+    if (consistency.mode == consistency_mode::bounded && consistency.staleness == 0)
+      error("consistency.staleness", "mode = \"sync\" is what waits for all lanes at each step",
+            "mode = \"bounded\" needs a staleness of at least 1");
+    if (sync && consistency.delay_compensation != consistency_settings::compensation_kind::none)
+      error("consistency.delay_compensation", "choose mode = \"bounded\" or \"async\"",
+            "there is no delay to compensate in mode = \"sync\"");
+    if (sync && consistency.staleness_scaled_rate)
+      error("consistency.staleness_scaled_rate", "choose mode = \"bounded\" or \"async\"",
+            "there is no staleness in mode = \"sync\"");
+    if (consistency.mode != consistency_mode::bounded && given("consistency.staleness") && !resolved())
+      warn("consistency.staleness", "", "'consistency.staleness' has no effect unless mode = \"bounded\"");
+  }
+
+  /// Keys that were written but that the chosen kind does not read. A resolved configuration writes all keys.
+  void check_ignored_keys() {
+    if (resolved())
+      return;
+    using kind = optimizer_settings::kind;
+    const auto chosen = run_.job.optimizer.algorithm;
+    const bool has_moments = chosen == kind::adamw || chosen == kind::lion;
+    const std::array<std::pair<std::string_view, bool>, 10> read{
+      {{"optimizer.beta1", has_moments},
+       {"optimizer.beta2", has_moments},
+       {"optimizer.epsilon", chosen == kind::adamw || chosen == kind::muon},
+       {"optimizer.momentum", chosen == kind::sgd || chosen == kind::muon},
+       {"optimizer.nesterov", chosen == kind::sgd || chosen == kind::muon},
+       {"schedule.stable_steps", run_.job.schedule.shape == schedule_settings::kind::warmup_stable_decay},
+       {"schedule.minimum_ratio", run_.job.schedule.shape != schedule_settings::kind::constant},
+       {"schedule.decay_steps", run_.job.schedule.shape != schedule_settings::kind::constant},
+       {"model.rotary_theta", run_.model.positions == transformer_settings::position_kind::rotary},
+       {"data.tokenizer_model", run_.data.tokens.algorithm == tokenizer_settings::kind::sentencepiece}}};
+    for (const auto& [key, effective] : read)
+      if (!effective && given(key))
+        warn(key, "", "'{}' has no effect with the kind that was chosen", key);
+  }
+
+  /// Whether the text names every key, as a resolved configuration does.
+  bool resolved() const { return given("optimizer.beta1") && given("optimizer.momentum"); }
+
+  void check_runtime() {
+    const auto& runtime = run_.job.runtime;
+    try {
+      find_device(runtime.device);
+    } catch (const std::invalid_argument& fault) {
+      error("runtime.device", "", "'runtime.device' = \"{}\": {}", runtime.device, fault.what());
+    }
+    const auto threads = std::int64_t{run_.job.training.lanes} * runtime.threads;
+    if (cores_ > 0 && threads > cores_)
+      warn("runtime.threads", "more threads than cores wait for each other",
+           "training.lanes x runtime.threads = {} x {} = {}, but this machine has {} core{}", run_.job.training.lanes,
+           runtime.threads, threads, cores_, cores_ == 1 ? "" : "s");
+  }
+
+  void check_chaos() {
+    const auto& chaos = run_.job.chaos;
+    for (std::size_t i = 0; i < chaos.kills.size(); ++i) {
+      const auto key = fmt::format("chaos.kill.{}.actor", i);
+      check_actor_name(key, chaos.kills[i].actor);
+      if (chaos.kills[i].step >= run_.job.training.steps)
+        warn(fmt::format("chaos.kill.{}.step", i), "", "the kill at step {} comes too late: the run has {} steps",
+             chaos.kills[i].step, run_.job.training.steps);
+    }
+    for (std::size_t i = 0; i < chaos.actors.size(); ++i)
+      check_actor_name(fmt::format("chaos.actors.{}", i), chaos.actors[i]);
+  }
+
+  void check_actor_name(const std::string& key, const std::string& name) {
+    const auto numbered = [&](std::string_view role, std::uint32_t count) {
+      for (std::uint32_t i = 0; i < count; ++i)
+        if (name == fmt::format("{}/{}", role, i))
+          return true;
+      return false;
+    };
+    const auto& job = run_.job;
+    if (name == "coordinator" || name == "evaluator" || numbered("shard", job.runtime.shards) ||
+        numbered("replica", job.training.lanes) || numbered("loader", job.training.lanes))
+      return;
+    error(key,
+          fmt::format("actors of this run: shard/0 to shard/{0}, replica/0 to replica/{1}, loader/0 to loader/{1}, "
+                      "evaluator, coordinator",
+                      job.runtime.shards - 1, job.training.lanes - 1),
+          "there is no actor \"{}\"", name);
+  }
+
+  bool check_model() {
+    const auto& model = run_.model;
+    const auto before = report_.all().size();
+    if (model.channels % model.heads != 0)
+      error("model.heads", "", "model.heads = {} does not divide model.channels = {}", model.heads, model.channels);
+    else if (model.positions == transformer_settings::position_kind::rotary && model.channels / model.heads % 2 != 0)
+      error("model.heads", "", "rotary positions need an even head size, but model.channels / model.heads = {}",
+            model.channels / model.heads);
+    if (model.kv_heads != 0 && model.heads % model.kv_heads != 0)
+      error("model.kv_heads", "", "model.kv_heads = {} does not divide model.heads = {}", model.kv_heads, model.heads);
+    return report_.all().size() == before;
+  }
+
+  /// What depends on the model's blocks and parameters. The vocabulary, which may not be known yet, changes neither
+  /// their number nor their names.
+  void check_blocks() {
+    auto settings = run_.model;
+    settings.vocabulary = std::max<std::int64_t>(settings.vocabulary, 1);
+    const auto model = make_transformer(settings);
+    const auto tensors = model.parameters().size();
+    if (run_.job.runtime.shards > tensors)
+      error("runtime.shards", "a shard owns whole tensors", "'runtime.shards' = {}, but this model has {} tensors",
+            run_.job.runtime.shards, tensors);
+    try {
+      parse_recompute(model, run_.job.training.recompute);
+    } catch (const input_error& fault) {
+      error("training.recompute", "", "{}", fault.what());
+    }
+  }
+
+  const run_file& run_;
+  const config::value& document_;
+  int cores_;
+  config::diagnostics& report_;
+};
+
+}  // namespace
+
+void check_run_file(const run_file& run, const config::value& document, int cores, config::diagnostics& report) {
+  checker(run, document, cores, report).check();
+}
+
+}  // namespace troupe

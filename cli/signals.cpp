@@ -1,0 +1,50 @@
+#include "cli/signals.hpp"
+
+#include <unistd.h>
+
+#include <string_view>
+
+#include "cli/command.hpp"
+
+namespace troupe {
+
+namespace {
+
+stop_request request_of_process;
+static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler must not wait");
+
+void tell(std::string_view message) {
+  // Nothing can be done about a closed stderr.
+  [[maybe_unused]] const auto written = write(STDERR_FILENO, message.data(), message.size());
+}
+
+void on_signal(int) {
+  const int error_before = errno;
+  if (request_of_process.stop.exchange(true)) {
+    tell("\ninterrupted again: leaving at once, nothing is saved\n");
+    _exit(static_cast<int>(exit_code::aborted));
+  }
+  tell("\ninterrupted: saving a cut and leaving; interrupt again to leave at once\n");
+  errno = error_before;
+}
+
+}  // namespace
+
+interruption::interruption() {
+  request_of_process.stop = false;
+  struct sigaction handler {};
+  handler.sa_handler = on_signal;
+  handler.sa_flags = SA_RESTART;
+  sigemptyset(&handler.sa_mask);
+  sigaction(SIGINT, &handler, &interrupt_before_);
+  sigaction(SIGTERM, &handler, &terminate_before_);
+}
+
+interruption::~interruption() {
+  sigaction(SIGINT, &interrupt_before_, nullptr);
+  sigaction(SIGTERM, &terminate_before_, nullptr);
+}
+
+const stop_request& interruption::request() const noexcept { return request_of_process; }
+
+}  // namespace troupe

@@ -1,0 +1,2 @@
+target_link_libraries(test_cli PRIVATE troupe_cli nlohmann_json::nlohmann_json)
+add_dependencies(test_cli troupe)

@@ -1,3 +1,5 @@
+#include <memory>
+
 #include <fmt/core.h>
 
 #include "cli/command.hpp"
@@ -19,10 +21,10 @@ exit_code print_defaults(model_kind kind) {
 
 void add_config(CLI::App& app, action& chosen) {
   auto* command = app.add_subcommand("config", "print a run file with every key, its default and what it is for");
-  auto* llama = command->add_flag("--llama", "with the defaults of a Llama-style model");
+  const auto llama = std::make_shared<bool>(false);
+  command->add_flag("--llama", *llama, "with the defaults of a Llama-style model");
   command->callback([&chosen, llama] {
-    const auto kind = llama->count() > 0 ? model_kind::llama : model_kind::gpt2;
-    chosen = [kind] { return print_defaults(kind); };
+    chosen = [llama] { return print_defaults(*llama ? model_kind::llama : model_kind::gpt2); };
   });
 }
 

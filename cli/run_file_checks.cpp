@@ -64,17 +64,15 @@ class checker {
 
   void check_schedule() {
     const auto& schedule = run_.job.schedule;
-    const auto steps = static_cast<std::int64_t>(run_.job.training.steps);
-    const auto end = schedule.decay_steps == 0 ? steps : schedule.decay_steps;
     using kind = schedule_settings::kind;
-    const bool stable = schedule.shape == kind::warmup_stable_decay;
-    const auto before = schedule.warmup_steps + (stable ? schedule.stable_steps : 0);
-    if (schedule.shape != kind::constant && before > end)
-      error("schedule.warmup_steps", "", "the learning rate decays until step {}, but warm-up{} ends at step {}", end,
-            stable ? " and plateau" : "", before);
-    else if (schedule.warmup_steps > steps)
-      error("schedule.warmup_steps", "", "'schedule.warmup_steps' = {} is more than training.steps = {}",
-            schedule.warmup_steps, steps);
+    const auto steps = static_cast<std::int64_t>(run_.job.training.steps);
+    const auto rising = schedule.warmup_steps;
+    const auto level = schedule.shape == kind::warmup_stable_decay ? schedule.stable_steps : 0;
+    if (schedule.shape != kind::constant && schedule.decay_steps != 0 && schedule.decay_steps < rising + level)
+      error("schedule.decay_steps", "", "the learning rate would reach its minimum at step {}, before it begins to fall "
+            "at step {}", schedule.decay_steps, rising + level);
+    if (rising > steps)
+      warn("schedule.warmup_steps", "", "the run ends at step {}, before its warm-up does at step {}", steps, rising);
   }
 
   void check_consistency() {

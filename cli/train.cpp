@@ -74,7 +74,8 @@ exit_code train(const train_options& options) {
     run.directory = options.run_dir;
   if (options.dry_run) {
     const auto data = open_data(run, people);
-    fmt::print("{}", describe_dry_run(run, *data));
+    const auto plan = plan_run(run, data);
+    fmt::print("{}\n", options.json ? to_json(plan).dump() : to_string(plan));
     return exit_code::done;
   }
 

@@ -92,9 +92,8 @@ TEST_CASE("combinations that cannot work are errors at their place") {
   CHECK(fault("[runtime]\nshards = 10000\n").starts_with("run.toml:3:10: 'runtime.shards' = 10000, but this model has "));
   CHECK(fault("[training]\nrecompute = \"0-9\"\n").starts_with("run.toml:3:13: training.recompute: found block 9"));
   CHECK(fault("[training]\nrecompute = \"some\"\n").starts_with("run.toml:3:13: training.recompute: found 'some'"));
-  CHECK(fault("[schedule]\nwarmup_steps = 2000\n").starts_with("run.toml:3:16: the learning rate decays until step 1000"));
-  CHECK(fault("[schedule]\nkind = \"constant\"\nwarmup_steps = 2000\n")
-          .starts_with("run.toml:4:16: 'schedule.warmup_steps' = 2000 is more than training.steps = 1000"));
+  CHECK(fault("[schedule]\nwarmup_steps = 200\ndecay_steps = 100\n") ==
+        "run.toml:4:15: the learning rate would reach its minimum at step 100, before it begins to fall at step 200");
   CHECK(fault("[runtime]\ndevice = \"cuda:7\"\n").starts_with("run.toml:3:10: 'runtime.device' = \"cuda:7\""));
   CHECK(fault("[[chaos.kill]]\nactor = \"shard/0\"\n[[chaos.kill]]\nactor = \"shard/1\"\n")
           .starts_with("run.toml:5:9: there is no actor \"shard/1\"\nhelp: actors of this run: shard/0 to shard/0"));
@@ -113,6 +112,10 @@ TEST_CASE("combinations that make no sense are warnings") {
         std::string::npos);
   CHECK(load(folder, std::string(minimal) + "[[chaos.kill]]\nactor = \"shard/0\"\nstep = 5000\n")
           .warnings.find("run.toml:4:8: the kill at step 5000 comes too late: the run has 1000 steps") !=
+        std::string::npos);
+
+  CHECK(load(folder, std::string(minimal) + "[schedule]\nwarmup_steps = 2000\n")
+          .warnings.find("run.toml:3:16: the run ends at step 1000, before its warm-up does at step 2000") !=
         std::string::npos);
 
   const auto text = config::parse_toml(minimal, "run.toml");

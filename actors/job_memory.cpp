@@ -1,0 +1,56 @@
+#include "actors/job_memory.hpp"
+
+#include <algorithm>
+
+#include "models/memory.hpp"
+#include "models/planning_device.hpp"
+
+namespace troupe {
+
+namespace {
+
+/// What an evaluation takes: forward passes that save nothing.
+std::size_t plan_evaluation(const model& of, std::int64_t rows, std::int64_t context) {
+  planning_device elsewhere, counted;
+  const auto on = counted.make_stream({});
+  pass p(of, *on);
+  p.training = false;
+  for (std::size_t i = 0; i < of.parameters().size(); ++i)
+    p.parameters[i] = elsewhere.allocate(dtype::float32, of.parameters()[i].extents);
+  const auto tokens = elsewhere.allocate(dtype::int32, {rows, context});
+  p.begin({tokens, tokens}, {});
+  for (std::size_t block = 0; block < of.block_count(); ++block)
+    of.forward(block, p);
+  return counted.memory().reserved_bytes;
+}
+
+}  // namespace
+
+job_memory predict_memory(const model& of, const job_settings& settings, std::int64_t context) {
+  const auto& training = settings.training;
+  const std::size_t lanes = training.lanes;
+  const auto rows = training.batch / (std::int64_t{training.lanes} * training.accumulation);
+  const auto rule = make_optimizer(settings.optimizer);
+  const auto one = estimate_memory(of, *rule, rows, context, parse_recompute(of, training.recompute));
+
+  job_memory result;
+  result.parameters_bytes = one.parameters_bytes;
+  result.optimizer_bytes = one.optimizer_bytes;
+  result.gradients_bytes = lanes * one.gradients_bytes;
+  result.activations_bytes = lanes * one.activations_bytes;
+
+  const auto& evaluation = settings.evaluation;
+  if (evaluation.batches > 0)
+    result.evaluation_bytes = plan_evaluation(of, evaluation.batch > 0 ? evaluation.batch : training.batch, context);
+  // A cut or an evaluation after which training goes on.
+  const auto within = [&](std::uint64_t every) { return every > 0 && every < training.steps; };
+  if (within(settings.checkpoint.every))
+    result.copies_bytes = one.parameters_bytes + one.optimizer_bytes;
+  else if (evaluation.batches > 0 && within(evaluation.every))
+    result.copies_bytes = one.parameters_bytes;
+  if (settings.consistency.mode != consistency_mode::sync)
+    result.copies_bytes += (lanes - 1) * one.parameters_bytes;
+  return result;
+}
+
+}  // namespace troupe

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "actors/job_settings.hpp"
+#include "models/model.hpp"
+
+namespace troupe {
+
+/// Memory that a job's actors take in one process, beyond what the process holds before it starts.
+struct job_memory {
+  std::size_t parameters_bytes = 0;   ///< in the shards
+  std::size_t optimizer_bytes = 0;    ///< in the shards
+  std::size_t gradients_bytes = 0;    ///< of all lanes
+  std::size_t activations_bytes = 0;  ///< of all lanes
+  std::size_t evaluation_bytes = 0;   ///< the evaluator's activations
+  /// Of parameters and optimizer state, while the evaluator, the writer of cuts or a slower lane holds the old ones.
+  std::size_t copies_bytes = 0;
+
+  std::size_t total_bytes() const noexcept {
+    return parameters_bytes + optimizer_bytes + gradients_bytes + activations_bytes + evaluation_bytes + copies_bytes;
+  }
+};
+
+/// For a language model; found by a dry run of its passes. REQUIRES: settings that run_job accepts.
+job_memory predict_memory(const model& of, const job_settings& settings, std::int64_t context);
+
+}  // namespace troupe

@@ -1,0 +1,94 @@
+#include "cli/dry_run.hpp"
+
+#include <unistd.h>
+
+#include <fstream>
+#include <sstream>
+
+#include <fmt/format.h>
+
+#include "actors/job.hpp"
+#include "actors/job_memory.hpp"
+#include "actors/job_root.hpp"
+#include "actors/job_tree.hpp"
+#include "cli/progress.hpp"
+
+namespace troupe {
+
+namespace {
+
+/// Resident memory of this process.
+std::size_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::size_t size_pages = 0, resident_pages = 0;
+  statm >> size_pages >> resident_pages;
+  return resident_pages * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
+
+std::string describe(const job_memory& memory, std::size_t process_bytes) {
+  std::string text;
+  const auto line = [&](std::string_view what, std::size_t bytes) {
+    text += fmt::format("{:<22} {:>9}\n", what, format_bytes(static_cast<double>(bytes)));
+  };
+  line("parameters", memory.parameters_bytes);
+  line("optimizer state", memory.optimizer_bytes);
+  line("gradients", memory.gradients_bytes);
+  line("activations", memory.activations_bytes);
+  line("evaluation", memory.evaluation_bytes);
+  line("copies while in use", memory.copies_bytes);
+  line("this process, idle", process_bytes);
+  line("peak, predicted", memory.total_bytes() + process_bytes);
+  return text;
+}
+
+std::string commented(const std::string& text) {
+  std::istringstream lines(text);
+  std::string result;
+  for (std::string line; std::getline(lines, line);)
+    result += line.empty() ? "#\n" : "# " + line + "\n";
+  return result;
+}
+
+}  // namespace
+
+dry_run plan_run(const run_file& run, std::shared_ptr<const dataset> data) {
+  const auto model = std::make_shared<const troupe::model>(make_transformer(run.model));
+  const auto context = make_job_context({.model = model,
+                                         .data = std::move(data),
+                                         .context = run.model.context,
+                                         .checkpoints = std::filesystem::path(run.directory) / "checkpoints"},
+                                        run.job);
+  const auto memory = predict_memory(*model, run.job, run.model.context);
+  dry_run plan;
+  plan.configuration = print_run_file(run, true);
+  plan.parameters = model->parameters().count();
+  plan.tensors = model->parameters().size();
+  plan.flops_per_token = flops_per_token(run.model);
+  plan.job_bytes = memory.total_bytes();
+  plan.process_bytes = resident_bytes();
+  plan.memory = describe(memory, plan.process_bytes);
+  plan.actors = describe_tree(*context);
+  return plan;
+}
+
+std::string to_string(const dry_run& plan) {
+  return fmt::format("{}\n# == parameters\n# {} ({}) in {} tensors\n# {}FLOP per token and training step\n#\n"
+                     "# == memory\n{}#\n# == actors\n{}",
+                     plan.configuration, format_quantity(static_cast<double>(plan.parameters)), plan.parameters,
+                     plan.tensors, format_quantity(plan.flops_per_token), commented(plan.memory),
+                     commented(plan.actors));
+}
+
+nlohmann::json to_json(const dry_run& plan) {
+  return {{"kind", "dry_run"},
+          {"configuration", plan.configuration},
+          {"parameters", plan.parameters},
+          {"tensors", plan.tensors},
+          {"flops_per_token", plan.flops_per_token},
+          {"job_bytes", plan.job_bytes},
+          {"process_bytes", plan.process_bytes},
+          {"memory_bytes", plan.job_bytes + plan.process_bytes},
+          {"actors", plan.actors}};
+}
+
+}  // namespace troupe

@@ -53,11 +53,12 @@ std::string commented(const std::string& text) {
 
 dry_run plan_run(const run_file& run, std::shared_ptr<const dataset> data) {
   const auto model = std::make_shared<const troupe::model>(make_transformer(run.model));
-  const auto context = make_job_context({.model = model,
-                                         .data = std::move(data),
-                                         .context = run.model.context,
-                                         .checkpoints = std::filesystem::path(run.directory) / "checkpoints"},
-                                        run.job);
+  job_inputs inputs;
+  inputs.model = model;
+  inputs.data = std::move(data);
+  inputs.context = run.model.context;
+  inputs.checkpoints = std::filesystem::path(run.directory) / "checkpoints";
+  const auto context = make_job_context(inputs, run.job);
   const auto memory = predict_memory(*model, run.job, run.model.context);
   dry_run plan;
   plan.configuration = print_run_file(run, true);

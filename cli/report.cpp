@@ -21,6 +21,7 @@ std::string_view name_of(child_event::kind what) {
     case child_event::kind::restarting: return "restarting";
     case child_event::kind::stopped: return "stopped";
     case child_event::kind::escalated: return "escalated";
+    case child_event::kind::abandoned: return "abandoned";
   }
   return "unknown";
 }

@@ -76,6 +76,8 @@ void reporter::on_event(const child_event& event) {
     people_.say(fmt::format("restarting {} | {}", event.child, event.explanation));
   else if (event.what == kind::escalated)
     people_.warn(fmt::format("warning: {} gave up: {}", event.supervisor, event.explanation));
+  else if (event.what == kind::abandoned)
+    people_.warn(fmt::format("warning: {} does not end: {}", event.child, event.explanation));
 }
 
 void reporter::on_warning(const std::string& message) {

@@ -1,11 +1,10 @@
 #include "cli/run_file.hpp"
 
 #include <filesystem>
-#include <fstream>
 
 #include <doctest/doctest.h>
 
-#include "tests/cli/scratch_folder.hpp"
+#include "tests/cli/files.hpp"
 
 using namespace troupe;
 
@@ -22,7 +21,7 @@ outcome load(const scratch_folder& folder, std::string_view text, std::vector<st
   outcome result;
   config::diagnostics report;
   try {
-    result.run = load_run_file({folder.write("run.toml", text), std::move(overrides), std::move(chaos)}, report);
+    result.run = load_run_file({write_file(folder, "run.toml", text), std::move(overrides), std::move(chaos)}, report);
   } catch (const config::config_error& fault) {
     result.errors = fault.what();
   }
@@ -61,7 +60,7 @@ TEST_CASE("the model's kind sets the defaults of its other keys") {
 
 TEST_CASE("data is looked up from here, then from the run file's folder, and its path is absolute afterwards") {
   const scratch_folder folder;
-  const auto beside = folder.write("beside.txt", "text");
+  const auto beside = write_file(folder, "beside.txt", "text");
   CHECK(load(folder, "data.path = \"beside.txt\"").run.data.path == beside.string());
   CHECK(load(folder, "data.path = \"*.bin\"").run.data.path ==
         (std::filesystem::current_path() / "*.bin").string());

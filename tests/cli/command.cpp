@@ -1,0 +1,297 @@
+/// The command as people call it: its exit codes, and what it leaves behind.
+
+#include <sys/wait.h>
+
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include <unistd.h>
+
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "tests/cli/files.hpp"
+
+using namespace troupe;
+using nlohmann::json;
+
+namespace {
+
+const std::filesystem::path source_folder = TROUPE_SOURCE_DIR;
+const std::filesystem::path command_path = std::filesystem::path(TROUPE_BINARY_DIR) / "bin" / "troupe";
+
+/// A process of the command, with its output in files.
+class process {
+ public:
+  process(const scratch_folder& folder, const std::vector<std::string>& arguments) : folder_(folder) {
+    std::vector<std::string> words{command_path.string()};
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    std::vector<char*> pointers;
+    for (auto& word : words)
+      pointers.push_back(word.data());
+    pointers.push_back(nullptr);
+    id_ = fork();
+    if (id_ == 0) {
+      if (chdir(folder.path().c_str()) != 0 || !std::freopen("out", "w", stdout) || !std::freopen("err", "w", stderr))
+        _exit(99);
+      execv(pointers[0], pointers.data());
+      _exit(98);
+    }
+    REQUIRE(id_ > 0);
+  }
+
+  void signal(int which) const { kill(id_, which); }
+
+  int wait() const {
+    int status = 0;
+    waitpid(id_, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+  }
+
+  std::string out() const { return read_file(folder_.path() / "out"); }
+  std::string err() const { return read_file(folder_.path() / "err"); }
+
+ private:
+  const scratch_folder& folder_;
+  pid_t id_ = -1;
+};
+
+struct result {
+  int code = -1;
+  std::string out;
+  std::string err;
+};
+
+result run(const scratch_folder& folder, const std::vector<std::string>& arguments) {
+  const process child(folder, arguments);
+  const int code = child.wait();
+  return {code, child.out(), child.err()};
+}
+
+/// A run that takes a moment, on text of its own.
+constexpr std::string_view small_run = R"(
+[model]
+layers = 1
+heads = 2
+channels = 16
+context = 16
+[data]
+path = "text.txt"
+cache = "cache"
+[training]
+steps = 20
+batch = 4
+[evaluation]
+batches = 2
+)";
+
+void prepare(const scratch_folder& folder) {
+  std::string text;
+  for (int i = 0; i < 200; ++i)
+    text += fmt::format("{} bottles of beer on the wall\n", i);
+  write_file(folder, "text.txt", text);
+  write_file(folder, "small.toml", small_run);
+}
+
+std::vector<json> lines_of(const std::string& text) {
+  std::vector<json> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);)
+    lines.push_back(json::parse(line));
+  return lines;
+}
+
+}  // namespace
+
+TEST_CASE("help and version") {
+  const scratch_folder folder;
+  const auto version = run(folder, {"--version"});
+  CHECK(version.code == 0);
+  CHECK(version.out.starts_with("troupe "));
+  const auto help = run(folder, {"--help"});
+  CHECK(help.code == 0);
+  CHECK(help.out.find("exit codes:") != std::string::npos);
+}
+
+TEST_CASE("wrong usage and configuration exit with 2") {
+  const scratch_folder folder;
+  prepare(folder);
+  const auto fault = [&](const std::vector<std::string>& arguments) {
+    const auto [code, out, err] = run(folder, arguments);
+    CAPTURE(err);
+    CHECK(code == 2);
+    CHECK(out == "");
+    CHECK(err.find("error: ") != std::string::npos);
+    return err;
+  };
+  fault({});
+  fault({"trian"});
+  fault({"train"});
+  fault({"train", "small.toml", "--resume", "--force"});
+  CHECK(fault({"train", "small.toml", "training.step=3"}).find("a similar key is 'training.steps'") !=
+        std::string::npos);
+  CHECK(fault({"train", "small.toml", "model.heads=3"}).find("model.heads = 3 does not divide model.channels = 16") !=
+        std::string::npos);
+  CHECK(fault({"train", "small.toml", "model.vocabulary=2"}).find("'model.vocabulary' = 2 is too small") !=
+        std::string::npos);
+  write_file(folder, "broken.toml", "[model\nlayers = 1\n");
+  CHECK(fault({"train", "broken.toml"}).find("error: broken.toml:1:7: this is not TOML") != std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(folder.path() / "runs"));
+}
+
+TEST_CASE("missing files and bad data exit with 3") {
+  const scratch_folder folder;
+  prepare(folder);
+  CHECK(run(folder, {"train", "nowhere.toml"}).code == 3);
+  CHECK(run(folder, {"train", "small.toml", "data.path=nowhere.txt"}).code == 3);
+  CHECK(run(folder, {"train", "small.toml", "--resume"}).code == 3);
+  write_file(folder, "text.txt", "\xff\xff\xff");
+  CHECK(run(folder, {"train", "small.toml"}).code == 3);
+}
+
+TEST_CASE("a run directory that cannot be written exits with 5") {
+  const scratch_folder folder;
+  prepare(folder);
+  CHECK(run(folder, {"train", "small.toml", "--run-dir", "/proc/nowhere"}).code == 5);
+}
+
+TEST_CASE("a dry run says what a run would be, and leaves nothing behind") {
+  const scratch_folder folder;
+  prepare(folder);
+  const auto [code, out, err] = run(folder, {"train", "small.toml", "training.lanes=2", "--dry-run"});
+  CAPTURE(err);
+  CHECK(code == 0);
+  CHECK(out.find("layers = 1") != std::string::npos);
+  CHECK(out.find("peak, predicted") != std::string::npos);
+  for (const auto* name : {"shard/0", "replica/1", "loader/1", "evaluator", "coordinator"})
+    CHECK(out.find(name) != std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(folder.path() / "runs"));
+  // What it prints is a run file.
+  write_file(folder, "resolved.toml", out);
+  CHECK(run(folder, {"train", "resolved.toml", "--dry-run"}).code == 0);
+  const auto machine = json::parse(run(folder, {"train", "small.toml", "--dry-run", "--json"}).out);
+  CHECK(machine["kind"] == "dry_run");
+  CHECK(machine["parameters"] > 0);
+  CHECK(machine["memory_bytes"] > machine["job_bytes"]);
+}
+
+TEST_CASE("every example of a run file parses and dry-runs") {
+  const scratch_folder folder;
+  prepare(folder);
+  int count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(source_folder / "examples")) {
+    if (entry.path().extension() != ".toml")
+      continue;
+    ++count;
+    CAPTURE(entry.path());
+    const auto [code, out, err] = run(folder, {"train", entry.path().string(), "--dry-run", "data.path=text.txt",
+                                               "data.cache=cache", "data.source=text", "data.tokenizer=bytes"});
+    CAPTURE(err);
+    CHECK(code == 0);
+    CHECK(err.find("error") == std::string::npos);
+  }
+  CHECK(count >= 3);
+}
+
+TEST_CASE("the documented default run file is a run file") {
+  const scratch_folder folder;
+  prepare(folder);
+  for (const std::vector<std::string>& arguments : {std::vector<std::string>{"config"}, {"config", "--llama"}}) {
+    const auto printed = run(folder, arguments);
+    CHECK(printed.code == 0);
+    write_file(folder, "default.toml", printed.out);
+    const auto [code, out, err] =
+      run(folder, {"train", "default.toml", "--dry-run", "data.path=text.txt", "data.cache=cache"});
+    CAPTURE(err);
+    CHECK(code == 0);
+  }
+}
+
+TEST_CASE("a run tells machines on stdout and keeps what it told; it can be resumed, not overwritten") {
+  const scratch_folder folder;
+  prepare(folder);
+  const auto first = run(folder, {"train", "small.toml", "--json", "training.steps=10"});
+  CAPTURE(first.err);
+  REQUIRE(first.code == 0);
+  const auto lines = lines_of(first.out);
+  REQUIRE(lines.size() > 10);
+  CHECK(lines.back()["kind"] == "summary");
+  CHECK(lines.back()["steps"] == 10);
+  CHECK(lines.back()["fingerprint"].get<std::string>().size() == 32);
+  CHECK(lines.back()["shards"][0]["applied"] == json::array({10}));
+  const auto directory = folder.path() / "runs" / "small";
+  CHECK(json::parse(read_file(directory / "summary.json")) == lines.back());
+  const auto steps = [&] {
+    std::vector<std::uint64_t> seen;
+    for (const auto& line : lines_of(read_file(directory / "metrics.jsonl")))
+      if (line["kind"] == "step")
+        seen.push_back(line["step"]);
+    return seen;
+  };
+  CHECK(steps() == std::vector<std::uint64_t>{1, 2, 3, 4, 5, 6, 7, 8, 9, 10});
+  CHECK(lines_of(read_file(directory / "events.jsonl")).size() > 3);
+
+  CHECK(run(folder, {"train", "small.toml"}).code == 2);
+  const auto resumed = run(folder, {"train", "small.toml", "--json", "--resume", "training.steps=20"});
+  CAPTURE(resumed.err);
+  REQUIRE(resumed.code == 0);
+  CHECK(lines_of(resumed.out).back()["first_step"] == 10);
+  CHECK(steps().back() == 20);
+  CHECK(run(folder, {"train", "small.toml", "--force", "--quiet"}).code == 0);
+  CHECK(steps().size() == 20);
+}
+
+TEST_CASE("planned and random kills are counted, and the parameters do not notice") {
+  const scratch_folder folder;
+  prepare(folder);
+  const auto summary = [&](std::vector<std::string> more) {
+    std::vector<std::string> arguments{"train", "small.toml", "--json", "--force"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const auto [code, out, err] = run(folder, arguments);
+    CAPTURE(err);
+    REQUIRE(code == 0);
+    return lines_of(out).back();
+  };
+  const auto calm = summary({});
+  const auto stormy = summary({"--chaos", "shard/0@5,replica/0@9", "checkpoint.every=4"});
+  CHECK(stormy["killed"] == 2);
+  CHECK(stormy["restarts"] >= 2);
+  CHECK(stormy["rollbacks"] >= 1);
+  CHECK(stormy["fingerprint"] == calm["fingerprint"]);
+}
+
+TEST_CASE("supervision that gives up exits with 4") {
+  const scratch_folder folder;
+  prepare(folder);
+  const auto [code, out, err] =
+    run(folder, {"train", "small.toml", "supervision.intensity=0", "--chaos", "replica/0@3"});
+  CAPTURE(err);
+  CHECK(code == 4);
+  CHECK(err.find("replica/0") != std::string::npos);
+}
+
+TEST_CASE("the first signal saves a cut and leaves; the run can be resumed") {
+  const scratch_folder folder;
+  prepare(folder);
+  const process child(folder, {"train", "small.toml", "training.steps=1000000", "--json"});
+  const auto metrics = folder.path() / "runs" / "small" / "metrics.jsonl";
+  for (int i = 0; i < 600 && read_file(metrics).size() < 1000; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  child.signal(SIGTERM);
+  CHECK(child.wait() == 6);
+  const auto last = lines_of(child.out()).back();
+  CHECK(last["kind"] == "summary");
+  CHECK(last["interrupted"] == true);
+  const std::uint64_t done = last["steps"];
+  CHECK(done > 0);
+  const auto resumed =
+    run(folder, {"train", "small.toml", fmt::format("training.steps={}", done + 5), "--resume", "--json"});
+  CAPTURE(resumed.err);
+  REQUIRE(resumed.code == 0);
+  CHECK(lines_of(resumed.out).back()["first_step"] == done);
+}

@@ -84,6 +84,7 @@ void check_store(const job_inputs& inputs, const job_context& context) {
                                   inputs.checkpoints.string(), steps.back()));
   if (inputs.resume && steps.empty())
     throw input_error(fmt::format("{}: holds no checkpoint to resume from", inputs.checkpoints.string()));
+  context.store->make_ready();
 }
 
 }  // namespace

@@ -26,12 +26,13 @@ throughput reporter::speed(double tokens, double seconds) const {
 }
 
 void reporter::on_step(const step_report& report) {
-  constexpr double newest_weight = 0.1;
+  constexpr double newest_weight = 0.1;  // of the moving averages
   const auto now = clock::now();
   if (steps_here_ == 0)
     started_ = now;
   ++steps_here_;
-  const auto blend = [&](double& mean, double newest) { mean += (steps_here_ == 1 ? 1.0 : newest_weight) * (newest - mean); };
+  const auto weight = steps_here_ == 1 ? 1.0 : newest_weight;
+  const auto blend = [weight](double& mean, double value) { mean += weight * (value - mean); };
   const auto newest = speed(static_cast<double>(report.tokens), report.seconds);
   blend(seconds_per_step_, report.seconds);
   blend(tokens_per_second_, newest.tokens_per_second);

@@ -69,8 +69,9 @@ class checker {
     const auto rising = schedule.warmup_steps;
     const auto level = schedule.shape == kind::warmup_stable_decay ? schedule.stable_steps : 0;
     if (schedule.shape != kind::constant && schedule.decay_steps != 0 && schedule.decay_steps < rising + level)
-      error("schedule.decay_steps", "", "the learning rate would reach its minimum at step {}, before it begins to fall "
-            "at step {}", schedule.decay_steps, rising + level);
+      error("schedule.decay_steps", "",
+            "the learning rate would reach its minimum at step {}, before it begins to fall at step {}",
+            schedule.decay_steps, rising + level);
     if (rising > steps)
       warn("schedule.warmup_steps", "", "the run ends at step {}, before its warm-up does at step {}", steps, rising);
   }

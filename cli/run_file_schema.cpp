@@ -47,7 +47,8 @@ void describe_data(schema& root, data_settings& data) {
   t.key("field", data.field, "json_lines: the field that holds the text");
   t.key("tokenizer", data.tokens.algorithm, "how text becomes tokens");
   t.key("tokenizer_model", data.tokens.model, "sentencepiece: a model file; empty: train one on the text");
-  t.key("tokenizer_vocabulary", data.tokens.vocabulary, "sentencepiece: pieces of a trained model", from_to(2, 1 << 20));
+  t.key("tokenizer_vocabulary", data.tokens.vocabulary, "sentencepiece: pieces of a trained model",
+        from_to(2, 1 << 20));
   t.key("order", data.order, "of samples");
   t.key("validation_fraction", data.validation_fraction, "of the tokens, the last ones", from_to_below(0, 1));
   t.key("cache", data.cache, "folder for tokenised text; empty: ~/.cache/troupe");
@@ -136,7 +137,7 @@ void describe_chaos(schema& root, chaos_settings& chaos) {
   t.key("kills_max", chaos.kills_max, "random kills at most");
   t.key("actors", chaos.actors, "whom random kills choose from; empty: every shard, replica and loader");
   t.tables("kill", chaos.kills, "One planned kill.", [](schema& element, chaos_settings::kill& kill) {
-    element.key("actor", kill.actor, "such as \"shard/0\", \"replica/1\", \"loader/0\", \"evaluator\", \"coordinator\"");
+    element.key("actor", kill.actor, "such as \"shard/0\", \"replica/1\", \"loader/0\", \"evaluator\"");
     element.key("step", kill.step, "when this step is done");
   });
 }

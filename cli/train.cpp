@@ -1,3 +1,5 @@
+#include <chrono>
+#include <memory>
 #include <thread>
 
 #include <fmt/format.h>
@@ -32,19 +34,21 @@ struct train_options {
 };
 
 std::shared_ptr<const dataset> open_data(run_file& run, console& people) {
-  int shown_percent = 0;
+  constexpr std::chrono::seconds told_every{2};
+  auto told = std::chrono::steady_clock::now();
   const auto data = open_dataset(run.data, run.model.context, [&](double fraction) {
-    const int percent = static_cast<int>(fraction * 100.0);
-    if (percent / 10 != shown_percent / 10)
-      people.say(fmt::format("tokenising {} | {} %", run.data.path, percent));
-    shown_percent = percent;
+    const auto now = std::chrono::steady_clock::now();
+    if (now - told < told_every)
+      return;
+    told = now;
+    people.say(fmt::format("tokenising {} | {:.0f} %", run.data.path, fraction * 100.0));
   });
   auto& vocabulary = run.model.vocabulary;
   if (vocabulary == 0)
     vocabulary = data->vocabulary();
   if (vocabulary < data->vocabulary())
-    throw usage_error(fmt::format("'model.vocabulary' = {} is too small: the data has {} tokens\nhelp: leave it out, or "
-                                  "round the number up",
+    throw usage_error(fmt::format("'model.vocabulary' = {} is too small: the data has {} tokens\nhelp: leave it out, "
+                                  "or round the number up",
                                   vocabulary, data->vocabulary()));
   return data;
 }
@@ -83,11 +87,9 @@ exit_code train(const train_options& options) {
   const auto data = open_data(run, people);
   const auto model = std::make_shared<const troupe::model>(make_transformer(run.model));
   directory.open(print_run_file(run, true));
-  people.say(fmt::format("{} | {} parameters | {} tokens to train on, {} to validate | {}", run.name,
-                         format_quantity(static_cast<double>(model->parameters().count())),
-                         format_quantity(static_cast<double>(data->token_count(split::train))),
-                         format_quantity(static_cast<double>(data->token_count(split::validation))),
-                         directory.path().string()));
+  people.say(data->summary());
+  people.say(fmt::format("{} | {} parameters | {}", run.name,
+                         format_quantity(static_cast<double>(model->parameters().count())), directory.path().string()));
 
   reporter told(people, directory,
                 {.steps = run.job.training.steps,
@@ -124,7 +126,8 @@ void add_train(CLI::App& app, action& chosen) {
                     "print the resolved configuration, parameters, memory and actors; train nothing");
   command->add_flag("--json", options->json, "JSON lines on stdout, the run's summary last");
   command->add_option("--chaos", options->request.chaos,
-                      "kill actors: ACTOR@STEP such as shard/0@120, or random:PROBABILITY[:SEED]; several with commas");
+                      "kill actors: ACTOR@STEP such as shard/0@120, or random:PROBABILITY[:SEED]; several with commas")
+    ->allow_extra_args(false);
   command->add_option("--run-dir", options->run_dir, "where the run is kept; default: runs/NAME");
   command->add_flag("--quiet", options->quiet, "no progress");
   command->callback([&chosen, options] { chosen = [options] { return train(*options); }; });

@@ -90,8 +90,10 @@ std::optional<std::uint64_t> step_of(const fs::path& directory) {
 
 checkpoint_store::checkpoint_store(fs::path directory, options chosen)
     : directory_(std::move(directory)), options_(std::move(chosen)) {
-  make_directories(directory_);
+  // nop
 }
+
+void checkpoint_store::make_ready() const { make_directories(directory_); }
 
 fs::path checkpoint_store::aside(std::uint64_t step) const {
   return directory_ / (std::string(writing_prefix) + cut_name(step));
@@ -171,6 +173,8 @@ void checkpoint_store::apply_retention(std::uint64_t newest) {
 }
 
 void checkpoint_store::discard_unpublished() {
+  if (!fs::exists(directory_))
+    return;
   std::vector<fs::path> remains;
   for (const auto& entry : fs::directory_iterator(directory_)) {
     const auto name = entry.path().filename().string();
@@ -187,7 +191,7 @@ std::vector<std::uint64_t> checkpoint_store::steps() const {
   for (fs::directory_iterator entry(directory_, error), end; !error && entry != end; entry.increment(error))
     if (const auto step = step_of(entry->path()))
       found.push_back(*step);
-  if (error)
+  if (error && error != std::errc::no_such_file_or_directory)
     throw system_error(fmt::format("{}: cannot be listed: {}", directory_.string(), error.message()));
   std::sort(found.begin(), found.end());
   return found;

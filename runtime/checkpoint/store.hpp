@@ -73,7 +73,11 @@ class checkpoint_store {
     bool flush = true;      ///< fsync; off only where a test does not need it
     write_hook hook = {};  ///< called before every step of writing
   };
+  /// Touches nothing: the directory is made by the first write, or by make_ready().
   checkpoint_store(std::filesystem::path directory, options chosen);
+
+  /// Makes the directory, so that a bad place shows before there is anything to lose. Throws system_error.
+  void make_ready() const;
 
   /// Writes one shard's part of the cut at `step` aside. Parts of a cut may be written by different threads, in any
   /// order, and again (the last one counts). Throws system_error. Returns the bytes written.

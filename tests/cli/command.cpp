@@ -1,6 +1,8 @@
 /// The command as people call it: its exit codes, and what it leaves behind.
 
+#include <fcntl.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <csignal>
@@ -8,8 +10,6 @@
 #include <fstream>
 #include <sstream>
 #include <thread>
-
-#include <unistd.h>
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
@@ -37,7 +37,8 @@ class process {
     pointers.push_back(nullptr);
     id_ = fork();
     if (id_ == 0) {
-      if (chdir(folder.path().c_str()) != 0 || !std::freopen("out", "w", stdout) || !std::freopen("err", "w", stderr))
+      if (chdir(folder.path().c_str()) != 0 || dup2(creat("out", 0600), STDOUT_FILENO) < 0 ||
+          dup2(creat("err", 0600), STDERR_FILENO) < 0)
         _exit(99);
       execv(pointers[0], pointers.data());
       _exit(98);

@@ -144,8 +144,8 @@ TEST_CASE("only names that the store gives are cuts") {
 TEST_CASE("a store that cannot write says what and why") {
   scratch_folder folder;
   write_file(folder.path() / "file", "not a folder");
-  const auto write = [&] { checkpoint_store(folder.path() / "file" / "inside", {}).write_shard(1, make_part(1, 0)); };
-  CHECK_THROWS_WITH_AS(write(), doctest::Contains("cannot create"), system_error);
+  const checkpoint_store store(folder.path() / "file" / "inside", {});
+  CHECK_THROWS_WITH_AS(store.make_ready(), doctest::Contains("cannot create"), system_error);
 }
 
 TEST_CASE("a fingerprint is of bytes in order, however they are cut into tensors") {

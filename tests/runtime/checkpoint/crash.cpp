@@ -28,19 +28,18 @@ enum class loss { nothing, everything, something };
 /// What a power failure may take: contents of files and names in directories that were not flushed.
 class power_failure {
  public:
-  power_failure(std::uint64_t steps_until, loss kind, std::uint64_t seed)
-      : remaining_(steps_until), kind_(kind), random_(seed) {}
+  power_failure(fs::path root, std::uint64_t steps_until, loss kind, std::uint64_t seed)
+      : root_(std::move(root)), remaining_(steps_until), kind_(kind), random_(seed) {}
 
   void before(write_step step, const fs::path& subject) {
     if (remaining_-- == 0)
       strike();
     switch (step) {
-      case write_step::create_file:
       case write_step::write_block:
-        unflushed_files_.insert(subject);
+        unflushed_files_.insert(inode_of(subject));
         break;
       case write_step::sync_file:
-        unflushed_files_.erase(subject);
+        unflushed_files_.erase(inode_of(subject));
         break;
       case write_step::rename:
         renames_.push_back({subject, inode_of(subject)});
@@ -49,6 +48,7 @@ class power_failure {
         std::erase_if(renames_, [&](const auto& done) { return done.from.parent_path() == subject; });
         break;
       case write_step::make_directory:
+      case write_step::create_file:
       case write_step::remove:
         break;
     }
@@ -67,8 +67,9 @@ class power_failure {
 
   [[noreturn]] void strike() {
     if (kind_ != loss::nothing) {
-      for (const auto& file : unflushed_files_)
-        spoil(file);
+      for (const auto& entry : fs::recursive_directory_iterator(root_))
+        if (entry.is_regular_file() && unflushed_files_.contains(inode_of(entry.path())))
+          spoil(entry.path());
       // Journals lose the last operations first.
       auto kept = kind_ == loss::everything ? 0 : random_() % (renames_.size() + 1);
       while (renames_.size() > kept) {
@@ -80,8 +81,6 @@ class power_failure {
   }
 
   void spoil(const fs::path& file) {
-    if (!fs::exists(file))
-      return;
     auto content = read_file(file);
     if (kind_ == loss::everything)
       content.clear();
@@ -102,10 +101,11 @@ class power_failure {
     }
   }
 
+  fs::path root_;
   std::uint64_t remaining_;
   loss kind_;
   std::mt19937_64 random_;
-  std::set<fs::path> unflushed_files_;
+  std::set<ino_t> unflushed_files_;  // whatever their names are by then
   std::vector<renaming> renames_;
 };
 
@@ -139,7 +139,7 @@ void check_all_crashes(std::uint64_t next, std::uint32_t old_shards, loss kind, 
     checkpoint_store store(folder.path(), {.keep = keep});
     write_cut(store, 1, old_shards);
     finished = survives([&] {
-      power_failure failure(crash, kind, seed + crash);
+      power_failure failure(folder.path(), crash, kind, seed + crash);
       const auto hook = [&](write_step step, const fs::path& subject) { failure.before(step, subject); };
       checkpoint_store doomed(folder.path(), {.keep = keep, .hook = hook});
       write_cut(doomed, next, 2);

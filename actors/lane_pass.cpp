@@ -45,14 +45,6 @@ bool lane_pass::ready() const { return !forward_ || missing_[block_] == 0; }
 lane_pass::progress lane_pass::advance() {
   const auto& model = context_->model();
   if (forward_) {
-    if (micro_ == 0) {  // gradients of the block, and of those before it, exist from here on
-      const auto& space = model.parameters();
-      for (std::size_t i = 0; i < space.size(); ++i)
-        if (space[i].block == block_) {
-          pass_.gradients[i] = on_->allocate(space[i].extents);
-          on_->zero(pass_.gradients[i]);
-        }
-    }
     model.forward(block_, pass_);
     if (++block_ == model.block_count())
       forward_ = false;
@@ -71,8 +63,14 @@ lane_pass::progress lane_pass::advance() {
   return result;
 }
 
+tensor lane_pass::take_gradient(std::size_t parameter) {
+  auto gradient = pass_.gradient(parameter);  // zeros where no layer added anything
+  pass_.gradients[parameter] = {};
+  return gradient;
+}
+
 void lane_pass::add_squares(std::size_t parameter) {
-  on_->sum_of_squares(pass_.gradients[parameter], squares_.slice(static_cast<std::int64_t>(parameter), {1}));
+  on_->sum_of_squares(pass_.gradient(parameter), squares_.slice(static_cast<std::int64_t>(parameter), {1}));
 }
 
 double lane_pass::sum_of_squares() const {

@@ -33,7 +33,7 @@ class lane_pass {
   progress advance();
 
   /// Gives up the gradient of a parameter whose block is complete.
-  tensor take_gradient(std::size_t parameter) { return std::move(pass_.gradients[parameter]); }
+  tensor take_gradient(std::size_t parameter);
   /// Sum of squares of all gradients of the step, parameter by parameter; call it before they are taken.
   void add_squares(std::size_t parameter);
   double sum_of_squares() const;

@@ -39,7 +39,7 @@ class gated_residual : public layer {
     const tensor dgate_and_up = p.on.allocate(gate_and_up.shape());
     const tensor dx = p.on.allocate(x.shape());
     p.on.swiglu_backward(gate_and_up, dy, dgate_and_up);
-    p.on.linear_backward(dgate_and_up, x, p.parameters[weight_], dx, p.gradients[weight_], {});
+    p.on.linear_backward(dgate_and_up, x, p.parameters[weight_], dx, p.gradient(weight_), {});
     p.on.scaled_add(1.0, dx, 1.0, dy, dx);
     return dx;
   }
@@ -84,7 +84,6 @@ int main() {
     const tensor value = make_host_tensor(dtype::float32, which.extents);
     initialize(which, /*seed=*/1, value.mutable_elements<float>());
     p.parameters[i] = on->to_device(value);
-    p.gradients[i] = on->allocate(which.extents);
     for (std::size_t s = 0; s < rule->state_names(which).size(); ++s) {
       state[i].push_back(on->allocate(which.extents));
       on->zero(state[i].back());
@@ -93,8 +92,8 @@ int main() {
 
   double loss = 0.0;
   for (std::int64_t step = 1; step <= 100; ++step) {
-    for (const tensor& gradient : p.gradients)
-      on->zero(gradient);
+    for (tensor& gradient : p.gradients)
+      gradient = {};  // zero
     p.begin(next_batch({7, static_cast<std::uint64_t>(step)}), {});
     for (std::size_t block = 0; block < of.block_count(); ++block)
       of.forward(block, p);

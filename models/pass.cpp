@@ -52,6 +52,22 @@ tensor pass::restore() {
   return value;
 }
 
+tensor pass::gradient(std::size_t parameter, bool& fresh) {
+  tensor& value = gradients[parameter];
+  fresh = !value;
+  if (fresh)
+    value = on.allocate(parameters[parameter].shape());
+  return value;
+}
+
+tensor pass::gradient(std::size_t parameter) {
+  bool fresh = false;
+  const tensor value = gradient(parameter, fresh);
+  if (fresh)
+    on.zero(value);
+  return value;
+}
+
 double pass::loss_sum() const {
   assert(losses);
   const tensor sum = on.allocate(dtype::float64, {});

@@ -28,8 +28,8 @@ class pass {
 
   stream& on;
   std::vector<tensor> parameters;  ///< by index in the space, shaped; set by the caller before the block that reads them
-  /// Likewise; blocks add to them. All must be there before the last block's forward pass: a head computes
-  /// loss and gradient in one kernel, so its weight's gradient (which it may share with the embedding) begins there.
+  /// Likewise; blocks add to them. An empty handle stands for zero: the first block that has something to add
+  /// allocates it.
   std::vector<tensor> gradients;
   /// By block: keep only the input, run forward again in the backward pass (Chen et al. 2016, arXiv:1604.06174).
   /// Without effect on the last block, whose backward pass follows at once.
@@ -49,6 +49,10 @@ class pass {
   /// what they saved in reverse order.
   void save(tensor value);
   tensor restore();
+  /// What to add to: the parameter's gradient, zeros where nothing was added yet.
+  tensor gradient(std::size_t parameter);
+  /// The same for a kernel that can overwrite: memory without meaning where nothing was added yet, and `fresh` says so.
+  tensor gradient(std::size_t parameter, bool& fresh);
   /// Whether `save` saves. Where it does not, a layer may overwrite what it would have saved.
   bool keeps() const noexcept { return training && !discards_; }
 

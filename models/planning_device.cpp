@@ -44,7 +44,7 @@ class planning_stream final : public stream {
   void linear_activation_forward(activation, t x, t weight, t, t, t) override {
     product(x.shape()[0], weight.shape()[0], weight.shape()[1]);
   }
-  void linear_backward(t, t x, t weight, t, t, t) override {
+  void linear_backward(t, t x, t weight, t, t, t, bool) override {
     product(x.shape()[0], weight.shape()[1], weight.shape()[0]);
     product(weight.shape()[0], weight.shape()[1], x.shape()[0]);
   }
@@ -58,7 +58,7 @@ class planning_stream final : public stream {
   void attention_cached(const attention_shape&, std::int64_t, t, t, t, t) override {}
   void embedding_forward(t, std::int64_t, std::int64_t, t, t, t) override {}
   void embedding_backward(t, std::int64_t, t, t, t) override {}
-  void linear_cross_entropy(t, t weight, t targets, t, t, t) override {
+  void linear_cross_entropy(t, t weight, t targets, t, t, t, bool) override {
     constexpr std::int64_t logits_max = 16 << 20;
     const std::int64_t vocabulary = weight.shape()[0], channels = weight.shape()[1];
     const std::int64_t rows = std::clamp<std::int64_t>(logits_max / vocabulary, 1, targets.count());

@@ -25,7 +25,7 @@ tensor embedding::forward(pass& p, const tensor&) const {
   assert(settings_.positions == 0 || first + time <= settings_.positions);
   const tensor y = p.on.allocate({tokens.count(), settings_.channels});
   p.on.embedding_forward(tokens.reshaped({tokens.count()}), time, first, p.parameters[token_],
-                         positions(p.parameters), y);
+                         positions(p), y);
   drop(p, dropout(p), y);
   return y;
 }
@@ -33,7 +33,7 @@ tensor embedding::forward(pass& p, const tensor&) const {
 tensor embedding::backward(pass& p, const tensor& dy) const {
   const tensor& tokens = p.input().tokens;
   p.on.embedding_backward(tokens.reshaped({tokens.count()}), tokens.shape()[1], drop_backward(p, dropout(p), dy),
-                          p.gradients[token_], positions(p.gradients));
+                          p.gradient(token_), settings_.positions > 0 ? p.gradient(position_) : tensor{});
   return {};
 }
 

@@ -30,7 +30,7 @@ class embedding : public layer {
   std::size_t token_ = 0;
   std::size_t position_ = 0;
 
-  tensor positions(const std::vector<tensor>& of) const { return settings_.positions > 0 ? of[position_] : tensor{}; }
+  tensor positions(const pass& p) const { return settings_.positions > 0 ? p.parameters[position_] : tensor{}; }
   dropout_options dropout(const pass& p) const;
 };
 

@@ -13,7 +13,7 @@ tensor linear::forward(pass& p, const tensor& x) const {
   const tensor& input = x ? x : p.input().tokens;
   p.save(input);
   const tensor y = p.on.allocate({input.shape()[0], settings_.outputs});
-  p.on.linear_forward(input, p.parameters[weight_], bias(p.parameters), y);
+  p.on.linear_forward(input, p.parameters[weight_], bias(p), y);
   return y;
 }
 
@@ -23,7 +23,7 @@ tensor linear::forward(pass& p, const tensor& x, activation kind, tensor& pre) c
   const shape extents{input.shape()[0], settings_.outputs};
   pre = p.on.allocate(extents);
   const tensor y = p.on.allocate(extents);
-  p.on.linear_activation_forward(kind, input, p.parameters[weight_], bias(p.parameters), pre, y);
+  p.on.linear_activation_forward(kind, input, p.parameters[weight_], bias(p), pre, y);
   return y;
 }
 
@@ -31,7 +31,9 @@ tensor linear::backward(pass& p, const tensor& dy) const {
   const tensor x = p.restore();
   const bool reads_input = x.owner() == p.input().tokens.owner();
   const tensor dx = reads_input ? tensor{} : p.on.allocate(x.shape());
-  p.on.linear_backward(dy, x, p.parameters[weight_], dx, p.gradients[weight_], bias(p.gradients));
+  bool fresh = false;
+  const tensor dweight = p.gradient(weight_, fresh);
+  p.on.linear_backward(dy, x, p.parameters[weight_], dx, dweight, settings_.bias ? p.gradient(bias_) : tensor{}, fresh);
   return dx;
 }
 

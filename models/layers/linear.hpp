@@ -32,7 +32,7 @@ class linear : public layer {
   std::size_t weight_ = 0;
   std::size_t bias_ = 0;
 
-  tensor bias(const std::vector<tensor>& of) const { return settings_.bias ? of[bias_] : tensor{}; }
+  tensor bias(const pass& p) const { return settings_.bias ? p.parameters[bias_] : tensor{}; }
 };
 
 }  // namespace troupe

@@ -31,7 +31,7 @@ tensor norm::run(pass& p, const tensor& x, const tensor& delta, const tensor& re
   } else {
     const tensor mean = p.on.allocate(statistics_type(p.on), rows);
     p.save(mean);
-    p.on.layer_norm_forward(x, delta, p.parameters[weight_], bias(p.parameters), settings_.epsilon, residual, y, mean,
+    p.on.layer_norm_forward(x, delta, p.parameters[weight_], bias(p), settings_.epsilon, residual, y, mean,
                             rstd);
   }
   return y;
@@ -48,10 +48,10 @@ void norm::backward(pass& p, const tensor& dy, const tensor& residual_gradient, 
   const tensor rstd = p.restore();
   const tensor x = p.restore();
   if (settings_.kind == norm_kind::rms_norm)
-    p.on.rms_norm_backward(dy, x, p.parameters[weight_], rstd, residual_gradient, dx, p.gradients[weight_]);
+    p.on.rms_norm_backward(dy, x, p.parameters[weight_], rstd, residual_gradient, dx, p.gradient(weight_));
   else
-    p.on.layer_norm_backward(dy, x, p.parameters[weight_], mean, rstd, residual_gradient, dx, p.gradients[weight_],
-                             bias(p.gradients));
+    p.on.layer_norm_backward(dy, x, p.parameters[weight_], mean, rstd, residual_gradient, dx, p.gradient(weight_),
+                             settings_.bias ? p.gradient(bias_) : tensor{});
 }
 
 }  // namespace troupe

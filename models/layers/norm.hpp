@@ -37,7 +37,7 @@ class norm : public layer {
   std::size_t weight_ = 0;
   std::size_t bias_ = 0;
 
-  tensor bias(const std::vector<tensor>& of) const { return settings_.bias ? of[bias_] : tensor{}; }
+  tensor bias(const pass& p) const { return settings_.bias ? p.parameters[bias_] : tensor{}; }
   /// `normalised` is `residual`, or x where there is none; it is saved.
   tensor run(pass& p, const tensor& x, const tensor& delta, const tensor& residual, const tensor& normalised) const;
 };

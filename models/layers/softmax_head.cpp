@@ -44,8 +44,9 @@ void softmax_head::compute_losses(pass& p, const tensor& hidden) const {
   const tensor targets = p.input().targets.reshaped({hidden.shape()[0]});
   p.losses = p.on.allocate(statistics_type(p.on), {hidden.shape()[0]});
   const tensor dhidden = p.training ? p.on.allocate(hidden.shape()) : tensor{};
-  p.on.linear_cross_entropy(hidden, p.parameters[weight_], targets, p.losses, dhidden,
-                            p.training ? p.gradients[weight_] : tensor{});
+  bool fresh = false;
+  const tensor dweight = p.training ? p.gradient(weight_, fresh) : tensor{};
+  p.on.linear_cross_entropy(hidden, p.parameters[weight_], targets, p.losses, dhidden, dweight, fresh);
   p.save(dhidden);
 }
 

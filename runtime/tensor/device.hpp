@@ -158,9 +158,10 @@ class stream {
   virtual void linear_activation_forward(activation kind, const tensor& x, const tensor& weight, const tensor& bias,
                                          const tensor& pre, const tensor& y) = 0;
   /// dx = dy * weight (skipped where dx is empty); dweight += dy^T * x; dbias += column sums of dy.
-  /// dweight and dbias are each skipped where empty.
+  /// dweight and dbias are each skipped where empty. A `fresh` dweight holds nothing yet and is overwritten: for large
+  /// matrices that saves filling them with zeros and reading those back.
   virtual void linear_backward(const tensor& dy, const tensor& x, const tensor& weight, const tensor& dx,
-                               const tensor& dweight, const tensor& dbias) = 0;
+                               const tensor& dweight, const tensor& dbias, bool fresh = false) = 0;
 
   // -- normalisation ----------------------------------------------------------
 
@@ -214,9 +215,10 @@ class stream {
   /// Softmax cross-entropy of logits = hidden[N, C] * weight[V, C]^T against targets int32[N], in one pass that
   /// never keeps all N x V logits. A target of -1 is masked: its loss and gradient are zero. losses[N] is float32
   /// (float64 on a float64 stream). With `dhidden` given, the gradient of the SUM of losses: dhidden is overwritten,
-  /// dweight accumulates.
+  /// dweight accumulates, or is overwritten where it is `fresh`.
   virtual void linear_cross_entropy(const tensor& hidden, const tensor& weight, const tensor& targets,
-                                    const tensor& losses, const tensor& dhidden, const tensor& dweight) = 0;
+                                    const tensor& losses, const tensor& dhidden, const tensor& dweight,
+                                    bool fresh = false) = 0;
 
   // -- reductions -------------------------------------------------------------
 

@@ -43,7 +43,7 @@ class cpu_stream final : public stream {
   void linear_activation_forward(activation kind, const tensor& x, const tensor& weight, const tensor& bias,
                                  const tensor& pre, const tensor& y) override;
   void linear_backward(const tensor& dy, const tensor& x, const tensor& weight, const tensor& dx,
-                       const tensor& dweight, const tensor& dbias) override;
+                       const tensor& dweight, const tensor& dbias, bool fresh) override;
 
   // -- normalization.cpp --------------------------------------------------------
 
@@ -77,7 +77,7 @@ class cpu_stream final : public stream {
   void embedding_backward(const tensor& tokens, std::int64_t time, const tensor& dy, const tensor& dtoken_table,
                           const tensor& dposition_table) override;
   void linear_cross_entropy(const tensor& hidden, const tensor& weight, const tensor& targets, const tensor& losses,
-                            const tensor& dhidden, const tensor& dweight) override;
+                            const tensor& dhidden, const tensor& dweight, bool fresh) override;
 
   // -- reductions.cpp -----------------------------------------------------------
 

@@ -46,7 +46,8 @@ float softmax_row(float* logits, std::int64_t count, std::int32_t target, bool g
 }  // namespace
 
 void cpu_stream::linear_cross_entropy(const tensor& hidden, const tensor& weight, const tensor& targets,
-                                      const tensor& losses, const tensor& dhidden, const tensor& dweight) {
+                                      const tensor& losses, const tensor& dhidden, const tensor& dweight,
+                                      bool fresh) {
   const auto vocabulary = weight.shape()[0], channels = weight.shape()[1], rows = targets.count();
   assert(hidden.count() == rows * channels && losses.count() == rows && (!dhidden || dhidden.count() == hidden.count()));
   const auto rows_max =
@@ -71,7 +72,7 @@ void cpu_stream::linear_cross_entropy(const tensor& hidden, const tensor& weight
            dhidden.mutable_data<float>() + first * channels, channels);
     if (dhidden && dweight)
       gemm(team_, {vocabulary, channels, count}, dlogits.transposed(), in, dweight.mutable_data<float>(),
-           channels, {1.0f, true});
+           channels, {1.0f, first > 0 || !fresh});
   }
 }
 

@@ -82,7 +82,7 @@ void cpu_stream::linear_activation_forward(activation kind, const tensor& x, con
 }
 
 void cpu_stream::linear_backward(const tensor& dy, const tensor& x, const tensor& weight, const tensor& dx,
-                                 const tensor& dweight, const tensor& dbias) {
+                                 const tensor& dweight, const tensor& dbias, bool fresh) {
   const auto out = weight.shape()[0], in = weight.shape()[1], rows = dy.count() / out;
   const float* above = dy.data<float>();
   if (dx) {
@@ -93,7 +93,7 @@ void cpu_stream::linear_backward(const tensor& dy, const tensor& x, const tensor
   if (dweight) {
     assert(x.count() == rows * in && dweight.count() == out * in);
     gemm(team_, {out, in, rows}, rows_of(above, out).transposed(), rows_of(x.data<float>(), in),
-         dweight.mutable_data<float>(), in, {1.0f, true});
+         dweight.mutable_data<float>(), in, {1.0f, !fresh});
   }
   if (dbias) {
     assert(dbias.count() == out);

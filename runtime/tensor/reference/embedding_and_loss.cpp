@@ -38,13 +38,16 @@ void reference_stream::embedding_backward(const tensor& tokens, std::int64_t tim
 }
 
 void reference_stream::linear_cross_entropy(const tensor& hidden, const tensor& weight, const tensor& targets,
-                                            const tensor& losses, const tensor& dhidden, const tensor& dweight) {
+                                            const tensor& losses, const tensor& dhidden, const tensor& dweight,
+                                            bool fresh) {
   const matrix in(hidden), table(weight), din(dhidden), dtable(dweight);
   const auto wanted = targets.elements<std::int32_t>();
   const auto loss = elements(losses);
   assert(targets.count() == in.rows && losses.count() == in.rows && in.columns == table.columns);
   if (dhidden)
     zero(dhidden);
+  if (dweight && fresh)
+    zero(dweight);
   for (std::int64_t n = 0; n < in.rows; ++n) {
     loss[n] = 0;
     if (wanted[n] == -1)

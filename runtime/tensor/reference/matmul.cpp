@@ -38,11 +38,11 @@ void reference_stream::linear_activation_forward(activation kind, const tensor& 
 }
 
 void reference_stream::linear_backward(const tensor& dy, const tensor& x, const tensor& weight, const tensor& dx,
-                                       const tensor& dweight, const tensor& dbias) {
+                                       const tensor& dweight, const tensor& dbias, bool fresh) {
   if (dx)
     matmul(dy, weight, dx, {});
   if (dweight)
-    matmul(dy, x, dweight, {.transpose_a = true, .accumulate = true});
+    matmul(dy, x, dweight, {.transpose_a = true, .accumulate = !fresh});
   if (dbias) {
     const matrix dout(dy);
     assert(dbias.count() == dout.columns);

@@ -42,14 +42,17 @@ kernel_case linear_cross_entropy(dice& roll) {
 kernel_case linear_cross_entropy(dice& roll, std::int64_t rows, std::int64_t channels, std::int64_t vocabulary) {
   kernel_case k(roll);
   const slot hidden = k.input({rows, channels});
-  const slot weight = roll.below(4) == 0 ? k.constant({vocabulary, channels}) : k.parameter({vocabulary, channels});
+  const bool fresh = roll.coin();  // the weight's gradient is overwritten then, like an input's
+  const slot weight = roll.below(4) == 0 ? k.constant({vocabulary, channels})
+                      : fresh            ? k.input({vocabulary, channels})
+                                         : k.parameter({vocabulary, channels});
   const slot targets = k.tokens({rows}, vocabulary, true), losses = k.output({rows});
   k.sum_up(losses);
   k.forward = [=](stream& s, const tensors& t) {
     s.linear_cross_entropy(t[hidden], t[weight], t[targets], t[losses], {}, {});
   };
   k.backward = [=](stream& s, const tensors& t, const tensors& d) {
-    s.linear_cross_entropy(t[hidden], t[weight], t[targets], t[losses], d[hidden], d[weight]);
+    s.linear_cross_entropy(t[hidden], t[weight], t[targets], t[losses], d[hidden], d[weight], fresh);
   };
   return k;
 }

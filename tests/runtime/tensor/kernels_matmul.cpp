@@ -42,12 +42,15 @@ kernel_case linear(dice& roll) {
   const auto [rows, outputs, inputs] = product_extents(roll);
   const auto batch = 1 + roll.below(2);
   const slot x = roll.below(4) == 0 ? k.constant({batch, rows, inputs}) : k.input({batch, rows, inputs});
-  const slot weight = roll.below(4) == 0 ? k.constant({outputs, inputs}) : k.parameter({outputs, inputs});
+  const bool fresh = roll.coin();  // the weight's gradient is overwritten then, like an input's
+  const slot weight = roll.below(4) == 0 ? k.constant({outputs, inputs})
+                      : fresh            ? k.input({outputs, inputs})
+                                         : k.parameter({outputs, inputs});
   const slot bias = roll.coin() ? k.parameter({outputs}) : slot();
   const slot y = k.output({batch, rows, outputs});
   k.forward = [=](stream& s, const tensors& t) { s.linear_forward(t[x], t[weight], t[bias], t[y]); };
   k.backward = [=](stream& s, const tensors& t, const tensors& d) {
-    s.linear_backward(d[y], t[x], t[weight], d[x], d[weight], d[bias]);
+    s.linear_backward(d[y], t[x], t[weight], d[x], d[weight], d[bias], fresh);
   };
   return k;
 }

@@ -46,7 +46,7 @@ struct cut_manifest {
   std::uint64_t step = 0;
   std::uint64_t epoch = 0;
   std::uint32_t shard_count = 0;
-  std::string created;                           ///< ISO 8601, UTC
+  std::string created;                           ///< ISO 8601, UTC; empty: now
   std::map<std::string, std::string> documents;  ///< resolved configuration, tokenizer, data fingerprint, ...
 };
 
@@ -70,7 +70,7 @@ class checkpoint_store {
  public:
   struct options {
     retention keep;
-    bool flush = true;      ///< fsync; off only where a test does not need it
+    bool flush = true;     ///< fsync; off only where a test does not need it
     write_hook hook = {};  ///< called before every step of writing
   };
   /// Touches nothing: the directory is made by the first write, or by make_ready().
@@ -86,7 +86,7 @@ class checkpoint_store {
   /// Returns its directory. One thread at a time. A cut of that step which was published before is replaced; one that
   /// readers map stays good for them. Throws input_error where a part is missing or torn, system_error.
   std::filesystem::path publish(const cut_manifest& manifest);
-  /// Removes what was written aside and never published.
+  /// Removes what was written aside and never published. REQUIRES: nobody is writing a cut.
   void discard_unpublished();
 
   /// The newest good cut. Each one passed over is told to `warn` as one line: which, what is wrong, what is used instead.

@@ -14,11 +14,11 @@ struct optimizer_settings {
   enum class kind : std::uint8_t { adamw, sgd, lion, muon };
   kind algorithm = kind::adamw;
   double learning_rate = 1e-3;  ///< the schedule's peak
-  double beta1 = 0.9;           ///< adamw, lion
-  double beta2 = 0.999;         ///< adamw, lion
-  double epsilon = 1e-8;        ///< adamw
+  double beta1 = 0.9;           ///< adamw, lion; muon's adamw
+  double beta2 = 0.999;         ///< likewise
+  double epsilon = 1e-8;        ///< adamw; muon's adamw
   double momentum = 0.0;        ///< sgd; muon uses 0.95 where 0 stands
-  bool nesterov = false;
+  bool nesterov = false;        ///< sgd, muon (whose authors recommend it)
   double weight_decay = 0.0;    ///< on parameters that decay (matrices)
 };
 
@@ -45,6 +45,7 @@ class optimizer {
                       tensor& value, std::span<tensor> state) const = 0;
 };
 
+/// Throws std::invalid_argument naming the setting that is impossible.
 std::unique_ptr<optimizer> make_optimizer(const optimizer_settings& settings);
 
 }  // namespace troupe

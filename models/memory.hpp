@@ -14,7 +14,7 @@ struct memory_estimate {
   std::size_t parameters_bytes = 0;
   std::size_t gradients_bytes = 0;
   std::size_t optimizer_bytes = 0;
-  /// Most that one trip of a batch takes: saved activations, their gradients, and what kernels take inside.
+  /// Most that one trip of a batch takes: saved activations, their gradients, and the logits at hand for the loss.
   std::size_t activations_bytes = 0;
 
   std::size_t total_bytes() const noexcept {

@@ -9,8 +9,8 @@ namespace troupe {
 
 namespace {
 
-/// Every kernel does nothing, but those that take much memory inside take and drop as much as the processor's
-/// do: see gemm.cpp and cross_entropy.cpp in runtime/tensor/cpu.
+/// Every kernel does nothing, but the one that takes much memory inside: logits, as many as the processor keeps at a
+/// time (runtime/tensor/cpu/cross_entropy.cpp).
 class planning_stream final : public stream {
  public:
   explicit planning_stream(device& on) : stream(on, dtype::float32) {}
@@ -35,19 +35,10 @@ class planning_stream final : public stream {
   void swiglu_forward(t, t) override {}
   void swiglu_backward(t, t, t) override {}
   void dropout(const dropout_options&, t, t) override {}
-  void matmul(t a, t, t c, const matmul_options&) override {
-    product(c.shape()[0], c.shape()[1], a.count() / c.shape()[0]);
-  }
-  void linear_forward(t x, t weight, t, t) override {
-    product(x.shape()[0], weight.shape()[0], weight.shape()[1]);
-  }
-  void linear_activation_forward(activation, t x, t weight, t, t, t) override {
-    product(x.shape()[0], weight.shape()[0], weight.shape()[1]);
-  }
-  void linear_backward(t, t x, t weight, t, t, t, bool) override {
-    product(x.shape()[0], weight.shape()[1], weight.shape()[0]);
-    product(weight.shape()[0], weight.shape()[1], x.shape()[0]);
-  }
+  void matmul(t, t, t, const matmul_options&) override {}
+  void linear_forward(t, t, t, t) override {}
+  void linear_activation_forward(activation, t, t, t, t, t) override {}
+  void linear_backward(t, t, t, t, t, t, bool) override {}
   void layer_norm_forward(t, t, t, t, double, t, t, t, t) override {}
   void layer_norm_backward(t, t, t, t, t, t, t, t, t) override {}
   void rms_norm_forward(t, t, t, double, t, t, t) override {}
@@ -59,12 +50,11 @@ class planning_stream final : public stream {
   void embedding_forward(t, std::int64_t, std::int64_t, t, t, t) override {}
   void embedding_backward(t, std::int64_t, t, t, t) override {}
   void linear_cross_entropy(t, t weight, t targets, t, t, t, bool) override {
-    constexpr std::int64_t logits_max = 16 << 20;
-    const std::int64_t vocabulary = weight.shape()[0], channels = weight.shape()[1];
-    const std::int64_t rows = std::clamp<std::int64_t>(logits_max / vocabulary, 1, targets.count());
-    const tensor logits = allocate({even_piece(targets.count(), rows), vocabulary});
-    product(rows, channels, vocabulary);
-    product(vocabulary, channels, rows);
+    constexpr std::int64_t logits_max = (64 << 20) / sizeof(float);
+    const std::int64_t vocabulary = weight.shape()[0], rows = targets.count();
+    const std::int64_t chunk = std::clamp<std::int64_t>(logits_max / vocabulary, 1, rows);
+    const std::int64_t chunks = (rows + chunk - 1) / chunk;
+    const tensor logits = allocate({(rows + chunks - 1) / chunks, vocabulary});
   }
   void sum(std::span<const tensor>, t, t) override {}
   void sum_of_squares(t, t) override {}
@@ -73,19 +63,6 @@ class planning_stream final : public stream {
   void sgd(const sgd_options&, t, t, t, t, t) override {}
   void lion(const lion_options&, t, t, t, t, t) override {}
   void compensate_delay(double, double, double, t, t, t, t, t) override {}
-
- private:
-  static std::int64_t even_piece(std::int64_t count, std::int64_t most) {
-    const std::int64_t pieces = (count + most - 1) / most;
-    return (count + pieces - 1) / pieces;
-  }
-
-  /// Blocks of both operands, packed.
-  void product(std::int64_t rows, std::int64_t columns, std::int64_t depth) {
-    const std::int64_t block_depth = even_piece(depth, 256);
-    const tensor a = allocate({even_piece(rows, 1024), block_depth});
-    const tensor b = allocate({even_piece(columns, 512), block_depth});
-  }
 };
 
 }  // namespace

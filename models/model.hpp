@@ -4,7 +4,7 @@
 /// (a replica, a test, a ten-line loop) calls the blocks one by one:
 ///
 ///     pass p(model, stream);
-///     p.parameters[i] = ...; p.gradients[i] = zeros ...     // by index in the space
+///     p.parameters[i] = ...; p.gradients[i] = {};     // by index in the space; blocks fill in the gradients
 ///     p.begin(batch, key);
 ///     for (b = 0; b < model.block_count(); ++b) model.forward(b, p);
 ///     for (b = model.block_count(); b-- > 0;) model.backward(b, p);   // block b's gradients are complete

@@ -66,6 +66,26 @@ TEST_CASE("gradients accumulate over micro-batches to those of the whole batch")
     CHECK_MESSAGE(relative_error(parts.gradient(i), whole.gradient(i)) < 1e-12, of.parameters()[i].name);
 }
 
+TEST_CASE("empty gradients stand for zeros") {
+  for (transformer_settings settings : {tiny_gpt2(), tiny_llama()}) {
+    const model of = make_transformer(settings);
+    const batch input = random_batch(2, 7, settings.vocabulary, 15);
+    for (device* on : {&cpu_device(), &reference_device()}) {
+      rig zeroed(of, *on, 16), fresh(of, *on, 16);
+      for (tensor& gradient : fresh.p.gradients)
+        gradient = {};
+      // The second batch adds to what the first one left.
+      for (int micro_batch = 0; micro_batch < 2; ++micro_batch)
+        for (rig* at : {&zeroed, &fresh}) {
+          at->forward(input);
+          at->backward();
+        }
+      for (std::size_t i = 0; i < of.parameters().size(); ++i)
+        CHECK_MESSAGE(relative_error(fresh.gradient(i), zeroed.gradient(i)) < 1e-6, of.parameters()[i].name);
+    }
+  }
+}
+
 TEST_CASE("what stands at a masked target changes nothing") {
   const transformer_settings settings = tiny_gpt2();
   const model of = make_transformer(settings);

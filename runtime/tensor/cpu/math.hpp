@@ -15,9 +15,10 @@ template <std::size_t Count>
   return y;
 }
 
-/// e^x: x = n ln 2 + r, e^r by a minimax polynomial on |r| <= ln 2 / 2. Under- and overflow give 0 and infinity.
+/// e^x: x = n ln 2 + r, e^r by a minimax polynomial on |r| <= ln 2 / 2. Saturates at e^-87 and e^87, so that no result
+/// leaves the range of normal numbers.
 inline floats exp(floats x) noexcept {
-  x = min(broadcast(89.0f), max(broadcast(-105.0f), x));
+  x = min(broadcast(87.0f), max(broadcast(-87.0f), x));
   const floats rounding = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
   const floats n = (x * 1.44269504088896341f + rounding) - rounding;
   const floats r = (x - n * 0.693145751953125f) - n * 1.42860682030941723e-6f;
@@ -27,9 +28,7 @@ inline floats exp(floats x) noexcept {
 #if defined(__AVX512F__)
   return (floats)_mm512_scalef_ps((__m512)e, (__m512)n);
 #else
-  // In two halves, since 2^n alone leaves float's range before e * 2^n does.
-  const ints whole = __builtin_convertvector(n, ints), half = whole >> 1;
-  return e * (floats)((half + 127) << 23) * (floats)((whole - half + 127) << 23);
+  return e * (floats)((__builtin_convertvector(n, ints) + 127) << 23);
 #endif
 }
 

@@ -2,10 +2,6 @@
 
 #include <chrono>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 namespace troupe::cpu {
 
 namespace {
@@ -15,7 +11,7 @@ constexpr std::uint64_t number_of(std::uint64_t job) { return job >> 32; }
 constexpr auto spin_time = std::chrono::microseconds(50);
 
 void pause() noexcept {
-#if defined(__x86_64__)
+#if defined(__SSE2__)
   _mm_pause();
 #endif
 }
@@ -61,6 +57,7 @@ void team::share(std::int64_t tasks, call body, void* context) {
 }
 
 void team::help(int member) noexcept {
+  const flush_subnormals here;
   std::uint64_t last_number = 0;
   auto idle_since = std::chrono::steady_clock::now();
   while (!stop_.load(std::memory_order_relaxed)) {

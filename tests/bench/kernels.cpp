@@ -1,0 +1,237 @@
+/// Times the processor's kernels one by one, at the shapes that they have in whole training steps.
+///
+///     build/bin/bench_kernels [CONFIGURATION...] [--threads N] [--seconds S]
+///
+///     gpt2-124m-64: 1 thread, peak 238 GFLOP/s, memory 11.9 GB/s
+///     kernel                        calls        us   GFLOP/s    GB/s  of floor  of step
+///     linear_forward 768>2304          12    4951.3     182.9             76.8%     4.1%
+///
+/// The floor of a product is the measured FMA peak, of everything else the bandwidth of main memory for a copy (what
+/// stays in the caches beats it). `of step` is the kernel's share of the sum of all calls of a step. Printed are the
+/// best of many runs, by the clock of the thread where there is one: other processes disturb that least.
+
+#include <time.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "runtime/tensor/cpu/peak.hpp"
+#include "runtime/tensor/device.hpp"
+
+namespace troupe {
+
+namespace {
+
+struct configuration {
+  std::string name;
+  std::int64_t layers, heads, channels, context, batch, vocabulary;
+};
+
+const std::vector<configuration> configurations{
+    {"shakespeare-cpu", 4, 4, 128, 64, 12, 65},
+    {"shakespeare-gpu", 6, 6, 384, 256, 12, 65},
+    {"gpt2-124m-64", 12, 12, 768, 64, 4, 50257},
+    {"gpt2-124m-256", 12, 12, 768, 256, 4, 50257},
+};
+
+struct kernel {
+  std::string name;
+  std::int64_t calls;  ///< in one step
+  double flops;        ///< of one call; 0: bound by memory
+  double bytes;        ///< that one call reads and writes, each once
+  std::function<void()> run;
+};
+
+class bench {
+ public:
+  bench(int threads, double seconds)
+      : threads_(threads), seconds_(seconds), stream_(cpu_device().make_stream({threads})) {}
+
+  stream& on() { return *stream_; }
+
+  /// A tensor of small values.
+  tensor filled(shape extents) {
+    const tensor t = stream_->allocate(extents);
+    float value = 0.5f;
+    for (float& element : t.mutable_elements<float>()) {
+      value = value > 0.9f ? -0.9f : value + 0.137f;
+      element = value;
+    }
+    return t;
+  }
+
+  tensor tokens(std::int64_t count, std::int64_t vocabulary) {
+    const tensor t = stream_->allocate(dtype::int32, {count});
+    std::int64_t token = 0;
+    for (auto& element : t.mutable_elements<std::int32_t>())
+      element = static_cast<std::int32_t>(token = (token * 7919 + 104729) % vocabulary);
+    return t;
+  }
+
+  double best_seconds(const std::function<void()>& run) const {
+    double best = 1e9, spent = 0.0;
+    for (int turn = 0; turn < 3 || (spent < seconds_ && turn < 10000); ++turn) {
+      const double before = now();
+      run();
+      const double took = now() - before;
+      best = std::min(best, took);
+      spent += took;
+    }
+    return best;
+  }
+
+ private:
+  double now() const {
+    timespec t;
+    clock_gettime(threads_ == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+  }
+
+  int threads_;
+  double seconds_;
+  std::unique_ptr<stream> stream_;
+};
+
+/// Every kernel of one step of a GPT-2, with how often the step calls it.
+std::vector<kernel> kernels_of(const configuration& c, bench& b) {
+  stream& s = b.on();
+  const auto rows = c.batch * c.context, channels = c.channels;
+  std::vector<kernel> all;
+  const auto add = [&](std::string name, std::int64_t calls, double flops, double elements, std::function<void()> run) {
+    all.push_back({std::move(name), calls, flops, 4.0 * elements, std::move(run)});
+  };
+  const tensor weight = b.filled({channels}), bias = b.filled({channels}), x = b.filled({rows, channels});
+  const tensor y = b.filled({rows, channels}), z = b.filled({rows, channels}), mean = b.filled({rows}),
+               rstd = b.filled({rows});
+  const auto n = static_cast<double>(x.count());
+
+  struct projection {
+    std::int64_t in, out;
+    bool activates;
+  };
+  for (const auto& [in, out, activates] : {projection{channels, 3 * channels, false}, {channels, channels, false},
+                                           {channels, 4 * channels, true}, {4 * channels, channels, false}}) {
+    const tensor input = b.filled({rows, in}), matrix = b.filled({out, in}), offsets = b.filled({out});
+    const tensor result = b.filled({rows, out}), active = activates ? b.filled({rows, out}) : tensor{};
+    const tensor dinput = b.filled({rows, in}), dmatrix = b.filled({out, in}), doffsets = b.filled({out});
+    const auto flops = 2.0 * static_cast<double>(rows * in * out);
+    const auto size = static_cast<double>(input.count() + matrix.count() + result.count());
+    const auto label = fmt::format("{}>{}", in, out);
+    if (activates)
+      add("linear_gelu_forward " + label, c.layers, flops, size + static_cast<double>(active.count()), [=, &s] {
+        s.linear_activation_forward(activation::gelu_tanh, input, matrix, offsets, result, active);
+      });
+    else
+      add("linear_forward " + label, c.layers, flops, size, [=, &s] { s.linear_forward(input, matrix, offsets, result); });
+    add("linear_backward " + label + " x", c.layers, flops, size,
+        [=, &s] { s.linear_backward(result, input, matrix, dinput, {}, {}); });
+    add("linear_backward " + label + " w", c.layers, flops, size + static_cast<double>(matrix.count()),
+        [=, &s] { s.linear_backward(result, input, matrix, {}, dmatrix, {}); });
+    add("linear_backward " + label + " b", c.layers, 0.0, static_cast<double>(result.count()),
+        [=, &s] { s.linear_backward(result, input, matrix, {}, {}, doffsets); });
+    if (activates)
+      add("gelu_backward", c.layers, 0.0, 3.0 * static_cast<double>(result.count()),
+          [=, &s] { s.activation_backward(activation::gelu_tanh, result, result, active); });
+  }
+
+  const attention_shape geometry{c.batch, c.context, c.heads, c.heads, channels / c.heads};
+  const tensor qkv = b.filled({rows, 3 * channels}), dqkv = b.filled({rows, 3 * channels});
+  const tensor sums = b.filled({c.batch, c.heads, c.context});
+  s.attention_forward(geometry, {}, qkv, y, sums);
+  // Counted whole, as in `flops_per_token`, though causal kernels skip nearly half.
+  const auto scores = 4.0 * n * static_cast<double>(c.context);
+  add("attention_forward", c.layers, scores, 4.0 * n, [=, &s] { s.attention_forward(geometry, {}, qkv, y, sums); });
+  add("attention_backward", c.layers, 2.0 * scores, 8.0 * n,
+      [=, &s] { s.attention_backward(geometry, {}, qkv, y, sums, x, dqkv); });
+
+  add("layer_norm_forward", c.layers + 1, 0.0, 2.0 * n,
+      [=, &s] { s.layer_norm_forward(x, {}, weight, bias, 1e-5, x, z, mean, rstd); });
+  add("layer_norm_forward sum", c.layers, 0.0, 4.0 * n,
+      [=, &s] { s.layer_norm_forward(x, z, weight, bias, 1e-5, y, z, mean, rstd); });
+  add("layer_norm_backward", 2 * c.layers + 1, 0.0, 4.0 * n,
+      [=, &s] { s.layer_norm_backward(z, x, weight, mean, rstd, y, z, weight, bias); });
+  add("scaled_add", c.layers, 0.0, 3.0 * n, [=, &s] { s.scaled_add(1.0, x, 1.0, z, z); });
+
+  const tensor table = b.filled({c.vocabulary, channels}), dtable = b.filled({c.vocabulary, channels});
+  const tensor ids = b.tokens(rows, c.vocabulary), losses = b.filled({rows});
+  add("embedding_forward", 1, 0.0, 2.0 * n, [=, &s] { s.embedding_forward(ids, c.context, 0, table, {}, z); });
+  add("embedding_backward", 1, 0.0, 3.0 * n, [=, &s] { s.embedding_backward(ids, c.context, z, dtable, {}); });
+  add("linear_cross_entropy", 1, 6.0 * n * static_cast<double>(c.vocabulary),
+      2.0 * n + 3.0 * static_cast<double>(table.count()),
+      [=, &s] { s.linear_cross_entropy(x, table, ids, losses, z, dtable); });
+
+  const auto parameters = 12 * c.layers * channels * channels + c.vocabulary * channels;
+  const tensor value = b.filled({parameters}), gradient = b.filled({parameters}), first = b.filled({parameters});
+  const tensor second = b.filled({parameters}), squares = s.allocate(dtype::float64, {1});
+  s.activation_forward(activation::relu, second, second);
+  const auto count = static_cast<double>(parameters);
+  add("zero", 1, 0.0, count, [=, &s] { s.zero(gradient); });
+  add("sum_of_squares", 1, 0.0, count, [=, &s] { s.sum_of_squares(gradient, squares); });
+  add("adamw", 1, 0.0, 7.0 * count, [=, &s] { s.adamw({}, gradient, value, first, second, value, first, second); });
+  return all;
+}
+
+void report(const configuration& c, int threads, double seconds) {
+  bench b(threads, seconds);
+  const auto peak = measure_fma_peak(threads);
+  const tensor from = b.filled({1 << 26}), to = b.filled({1 << 26});
+  const auto bandwidth = 2.0 * static_cast<double>(from.size_bytes()) / b.best_seconds([&] { b.on().copy(from, to); });
+  fmt::print("{}: {} thread{}, peak {:.0f} GFLOP/s, memory {:.1f} GB/s\n{:<30} {:>6} {:>10} {:>9} {:>7} {:>9} {:>8}\n",
+             c.name, threads, threads == 1 ? "" : "s", peak / 1e9, bandwidth / 1e9, "kernel", "calls", "us", "GFLOP/s",
+             "GB/s", "of floor", "of step");
+  const auto kernels = kernels_of(c, b);
+  std::vector<double> times;
+  double step = 0.0, flops = 0.0;
+  for (const auto& each : kernels) {
+    times.push_back(b.best_seconds(each.run));
+    step += times.back() * static_cast<double>(each.calls);
+    flops += each.flops * static_cast<double>(each.calls);
+  }
+  for (std::size_t i = 0; i < kernels.size(); ++i) {
+    const auto& each = kernels[i];
+    const bool computes = each.flops > 0.0;
+    const auto rate = (computes ? each.flops : each.bytes) / times[i];
+    fmt::print("{:<30} {:>6} {:>10.1f} {:>9} {:>7} {:>8.1f}% {:>7.1f}%\n", each.name, each.calls, 1e6 * times[i],
+               computes ? fmt::format("{:.1f}", rate / 1e9) : "", computes ? "" : fmt::format("{:.1f}", rate / 1e9),
+               100.0 * rate / (computes ? peak : bandwidth),
+               100.0 * times[i] * static_cast<double>(each.calls) / step);
+  }
+  fmt::print("{:<30} {:>6} {:>10.1f} {:>9.1f} {:>7} {:>8.1f}%\n\n", "all", "", 1e6 * step, flops / step / 1e9, "",
+             100.0 * flops / step / peak);
+}
+
+int run(int argc, char** argv) {
+  std::vector<configuration> chosen;
+  int threads = 1;
+  double seconds = 0.2;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    const auto found = std::find_if(configurations.begin(), configurations.end(),
+                                    [&](const configuration& c) { return c.name == word; });
+    if (word == "--threads" && i + 1 < argc) {
+      threads = std::max(1, std::atoi(argv[++i]));
+    } else if (word == "--seconds" && i + 1 < argc) {
+      seconds = std::atof(argv[++i]);
+    } else if (found != configurations.end()) {
+      chosen.push_back(*found);
+    } else {
+      fmt::print(stderr, "error: '{}' is no option and no configuration\n", word);
+      return 2;
+    }
+  }
+  for (const auto& each : chosen.empty() ? configurations : chosen)
+    report(each, threads, seconds);
+  return 0;
+}
+
+}  // namespace
+
+}  // namespace troupe
+
+int main(int argc, char** argv) { return troupe::run(argc, argv); }

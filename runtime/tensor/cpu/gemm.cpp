@@ -18,9 +18,9 @@ struct tiling {
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 /// Halves the longer side: until there are two parts, where that is worth waking a helper; until there are several,
-/// while parts stay long enough for the library to run at full speed; and until a part takes about a millisecond.
+/// or parts take no more than a few milliseconds, while they stay long enough for the library to run at full speed.
 tiling tiles_of(const gemm_shape& shape) {
-  constexpr double flops_min = 8e6, flops_some = 24e6, flops_max = 200e6;
+  constexpr double flops_min = 8e6, flops_some = 24e6, flops_max = 700e6;
   constexpr std::int64_t side_min = 128, side_full = 768;
   constexpr int tiles_some = 8;
   tiling tile{shape.rows, shape.columns};
@@ -29,8 +29,8 @@ tiling tiles_of(const gemm_shape& shape) {
     const double flops =
         2.0 * static_cast<double>(tile.rows) * static_cast<double>(tile.columns) * static_cast<double>(shape.depth);
     const bool halve = (tiles < 2 && side >= side_min && flops > flops_min) ||
-                       (tiles < tiles_some && side >= side_full && flops > flops_some) || flops > flops_max;
-    if (!halve || side < side_min)
+                       (side >= side_full && flops > (tiles < tiles_some ? flops_some : flops_max));
+    if (!halve)
       return tile;
     const std::int64_t unit = &side == &tile.rows ? 8 : 48;  // of the library's own kernel with AVX-512
     side = ceil_div(ceil_div(side, 2), unit) * unit;

@@ -54,6 +54,11 @@ void cpu_stream::sum(std::span<const tensor> in, const tensor& out, const tensor
     assert(part.count() == out.count());
     from.push_back(part.data<float>());
   }
+  if (in.size() == 1 && from[0] == to) {
+    if (sum_of_squares)
+      this->sum_of_squares(out, sum_of_squares);
+    return;
+  }
   piece_sums squares(out.count(), elements_per_task);
   each_piece(out.count(), [&](std::int64_t first, std::int64_t last) {
     each_vector(last - first, [&](std::int64_t n, auto part) {

@@ -184,7 +184,7 @@ void run(const options& o) {
 int main(int argc, char** argv) {
   try {
     const options o = parse(argc, argv);
-    std::snprintf(kept_path, sizeof kept_path, "%s/%s.%d.failed", fuzz::scratch_folder().parent_path().c_str(),
+    std::snprintf(kept_path, sizeof kept_path, "%s/%s.%d.failed", std::filesystem::temp_directory_path().c_str(),
                   std::filesystem::path(argv[0]).filename().c_str(), static_cast<int>(getpid()));
     watch();
     run(o);

@@ -1,33 +1,14 @@
-#include <cstdlib>
 #include <fstream>
 #include <stdexcept>
 
 #include "tests/fuzz/fuzz.hpp"
+#include "tests/scratch_folder.hpp"
 
 namespace troupe::fuzz {
 
-namespace {
-
-struct temporary_folder {
-  std::filesystem::path path;
-
-  temporary_folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "troupe-fuzz-XXXXXX").string();
-    if (!mkdtemp(name.data()))
-      throw std::runtime_error("cannot make a folder such as " + name);
-    path = name;
-  }
-  ~temporary_folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path, ignored);
-  }
-};
-
-}  // namespace
-
 const std::filesystem::path& scratch_folder() {
-  static const temporary_folder folder;
-  return folder.path;
+  static const troupe::scratch_folder folder;
+  return folder.path();
 }
 
 std::filesystem::path scratch_file(std::string_view bytes, std::string_view name) {

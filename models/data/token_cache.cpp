@@ -134,7 +134,7 @@ void token_cache_writer::publish() {
 
 void token_cache_writer::write(const void* data, std::size_t size_bytes) {
   checksum_.add_raw(data, size_bytes);
-  if (std::fwrite(data, 1, size_bytes, file_.get()) != size_bytes)
+  if (size_bytes > 0 && std::fwrite(data, 1, size_bytes, file_.get()) != size_bytes)
     fail("write");
 }
 

@@ -36,8 +36,8 @@ std::unique_ptr<corpus> open_text_file(const std::string& path);
 /// UTF-8 text, names that begin with a dot; links to folders are not followed.
 std::unique_ptr<corpus> open_folder(const data_settings& settings);
 
-/// Files of one JSON object per line (a file, the .jsonl files in a folder, or a pattern); `settings.field` of each is a
-/// document. Empty lines are skipped. A malformed line is reported when its document is visited.
+/// Files of one JSON object per line (a file, the .jsonl files in a folder, or a pattern); `settings.field` of each is
+/// a document. Empty lines are skipped. A malformed line is reported when its document is visited.
 std::unique_ptr<corpus> open_json_lines(const data_settings& settings);
 
 }  // namespace troupe

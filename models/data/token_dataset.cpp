@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cassert>
 
 #include "models/data/sample_order.hpp"
 #include "runtime/error.hpp"

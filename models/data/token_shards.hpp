@@ -19,8 +19,9 @@ struct token_shards {
   token_stream train, validation;
 };
 
-/// Opens a file, the .bin files in a folder, or what a glob pattern matches, in order of their names. Files with "val"
-/// in the name are the validation split, as in llm.c and nanoGPT. Throws input_error where there is no file to train on.
+/// Opens a file, the .bin files in a folder, or what a shell pattern matches, in order of their names. Files with
+/// "val" in the name are the validation split, as in llm.c and nanoGPT. Throws input_error where there is no file to
+/// train on.
 token_shards open_token_shards(const std::string& pattern);
 
 }  // namespace troupe

@@ -67,7 +67,8 @@ TEST_CASE("fingerprints tell tokens, vocabulary, split and order apart") {
   CHECK(make_token_dataset(other, 100)->fingerprint() != base);
   CHECK(make_token_dataset(counting(100), 101)->fingerprint() != base);
   CHECK(make_token_dataset(counting(100), 100, 0.2)->fingerprint() != base);
-  CHECK(make_token_dataset(counting(100), 100, 0.1, data_settings::order_kind::with_replacement)->fingerprint() != base);
+  const auto with_replacement = data_settings::order_kind::with_replacement;
+  CHECK(make_token_dataset(counting(100), 100, 0.1, with_replacement)->fingerprint() != base);
 }
 
 TEST_CASE("tokens in memory are checked") {

@@ -9,7 +9,7 @@
 using namespace troupe;
 
 TEST_CASE("tiny Shakespeare in characters has nanoGPT's vocabulary and splits") {
-  const std::filesystem::path path = std::filesystem::path(TROUPE_SOURCE_DIR).parent_path() / "shared/data/tinyshakespeare.txt";
+  const auto path = std::filesystem::path(TROUPE_SOURCE_DIR).parent_path() / "shared/data/tinyshakespeare.txt";
   if (!std::filesystem::exists(path)) {
     MESSAGE("skipped: no " << path.string());
     return;

@@ -34,7 +34,8 @@ double chi_squared(const std::vector<int>& histogram) {
 }  // namespace
 
 TEST_CASE("a permutation takes every value once, for sizes around powers of two and others") {
-  std::vector<std::uint64_t> sizes{1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 63, 64, 65, 255, 256, 257, 1000, 4096, 4097, 65537};
+  const std::vector<std::uint64_t> sizes{1,  2,  3,   4,   5,   7,    8,    9,    15,   16,
+                                         17, 63, 64,  65,  255, 256,  257,  1000, 4096, 4097, 65537};
   for (const std::uint64_t size : sizes)
     for (std::uint64_t seed = 0; seed < 5; ++seed) {
       CAPTURE(size);
@@ -118,9 +119,10 @@ TEST_CASE("epochs and seeds give other orders, and begin at other tokens") {
   CHECK(epoch(1, 0) != epoch(1, 1));
   CHECK(epoch(1, 0) != epoch(2, 0));
   std::vector<bool> phases(context);
-  for (std::uint64_t number = 0; number < 1000; ++number)
-    phases[static_cast<std::size_t>(sample_order::without_replacement(tokens, context, 1, number * windows) % context)] =
-      true;
+  for (std::uint64_t number = 0; number < 1000; ++number) {
+    const auto first = sample_order::without_replacement(tokens, context, 1, number * windows);
+    phases[static_cast<std::size_t>(first % context)] = true;
+  }
   CHECK(std::count(phases.begin(), phases.end(), true) == context);
 }
 

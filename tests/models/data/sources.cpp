@@ -66,8 +66,10 @@ TEST_CASE("a text file: tokenised once, then read from the cache") {
 TEST_CASE("every tokenizer reads a file whole, however it is cut into chunks") {
   const corpus_folder folder;
   std::string text;
-  while (text.size() < 300'000)  // chunks of lines, of a long line, and of characters of several bytes
-    text += text.size() % 7 == 0 ? "short line\n" : std::string(text.size() < 150'000 ? 90'001 : 50, 'x') + "\xC3\xA9\xE2\x82\xAC ";
+  while (text.size() < 300'000) {  // chunks of lines, of a long line, and of characters of several bytes
+    const std::size_t run = text.size() < 150'000 ? 90'001 : 50;
+    text += text.size() % 7 == 0 ? "short line\n" : std::string(run, 'x') + "\xC3\xA9\xE2\x82\xAC ";
+  }
   auto settings = settings_for(folder.write("corpus.txt", text), folder);
   settings.validation_fraction = 0;
   settings.tokens.vocabulary = 280;
@@ -258,7 +260,8 @@ TEST_CASE("token shards that are cut short or something else are refused") {
   CHECK(contains(message(header(20240801, 7, 3) + packed<std::uint32_t>({1, 2, 0xFFFFFFFF})),
                  "token 4294967295 in the shards"));
   folder.write("only/val.bin", packed<std::uint16_t>({1, 2, 3}));
-  CHECK(contains(refused(settings_for(folder / "only/*.bin", folder)), "no token shards to train on (1 for validation"));
+  CHECK(contains(refused(settings_for(folder / "only/*.bin", folder)),
+                 "no token shards to train on (1 for validation"));
   CHECK(contains(refused(settings_for(folder / "none*.bin", folder)), "no token shards to train on"));
 }
 
@@ -274,7 +277,8 @@ TEST_CASE("what is missing, empty or too short says what to do") {
                  "10 tokens to validate on, but a context of 10 needs at least 11"));
   CHECK(contains(refused(settings_for(folder / "short.txt", folder), 0), "the context is 0"));
   CHECK(contains(refused(settings_for(folder.write("latin1.txt", "text\nof caf\xE9"), folder)),
-                 "latin1.txt: not UTF-8 at byte 11 (line 2, column 7); convert the text, or set data.tokenizer to 'bytes'"));
+                 "latin1.txt: not UTF-8 at byte 11 (line 2, column 7); convert the text, or set data.tokenizer to "
+                 "'bytes'"));
   auto settings = settings_for(folder.write("fine.txt", std::string(100, 'x')), folder);
   settings.validation_fraction = 1.5;
   CHECK(contains(refused(settings), "data.validation_fraction is 1.5, expected at least 0 and less than 1"));

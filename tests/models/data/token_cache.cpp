@@ -41,7 +41,8 @@ TEST_CASE("a cache gives back tokens and tokenizer, in 2 or 4 bytes a token") {
   for (char32_t c = 0x10000; c < 0x10000 + 70'000; ++c)
     alphabet += {static_cast<char>(0xF0 | c >> 18), static_cast<char>(0x80 | (c >> 12 & 0x3F)),
                  static_cast<char>(0x80 | (c >> 6 & 0x3F)), static_cast<char>(0x80 | (c & 0x3F))};
-  for (const auto& tokens : {make_byte_tokenizer(), make_character_tokenizer("abc"), make_character_tokenizer(alphabet)}) {
+  for (const auto& tokens :
+       {make_byte_tokenizer(), make_character_tokenizer("abc"), make_character_tokenizer(alphabet)}) {
     CAPTURE(tokens->size());
     const std::filesystem::path path = folder / ("deep/folder/" + std::to_string(tokens->size()));
     std::vector<std::int32_t> written{0, 1, 2, static_cast<std::int32_t>(tokens->size()) - 1, 1};

@@ -1,0 +1,2 @@
+target_link_libraries(test_end_to_end PRIVATE nlohmann_json::nlohmann_json)
+add_dependencies(test_end_to_end troupe)

@@ -5,11 +5,8 @@
 namespace troupe {
 
 bool worth_retrying(const caf::error& reason) {
-  if (!reason || reason.category() == caf::atom("exit"))
-    return true;
   return reason == caf::sec::request_timeout || reason == caf::sec::request_receiver_down
-         || reason == caf::sec::runtime_error || is(reason, errc::unknown_name) || is(reason, errc::escalated)
-         || is(reason, errc::killed_by_chaos);
+         || reason == caf::sec::runtime_error;
 }
 
 caf::error retries_exhausted(const std::string& name, const caf::error& last, std::uint32_t attempts,

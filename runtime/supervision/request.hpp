@@ -31,8 +31,8 @@ struct retry_policy {
   backoff pause{std::chrono::milliseconds{10}, std::chrono::milliseconds{2'000}};  ///< between attempts
 };
 
-/// Whether the same request may succeed later, or with the holder's successor: the holder is dead, not there yet, does
-/// not answer, or died of this request. Any other error is an answer.
+/// Whether the holder's successor may answer better: the holder is dead, does not answer, or died of this request. Any
+/// other error is an answer.
 bool worth_retrying(const caf::error& reason);
 
 /// What remains to be said when retrying has ended: errc::timed_out, root cause first.

@@ -79,6 +79,7 @@ class supervisor_state {
   void child_ended(const caf::down_msg& down);
   caf::result<caf::actor> start_child(const struct start_child& request);
   caf::result<void> stop_child(const struct stop_child& request);
+
   void close(caf::error reason) {
     doom_all(std::move(reason));
     act();
@@ -112,8 +113,9 @@ class supervisor_state {
 
   /// The time `delay` from now, at which `act` will be called.
   time_point wake_after(std::chrono::milliseconds delay) {
+    const auto at = now() + delay;  // before the timer reads the clock, or it might come too early
     run_later(self_, delay, [this] { act(); });
-    return now() + delay;
+    return at;
   }
 
   std::list<child>::iterator find(const std::string& child_name) {
@@ -323,8 +325,7 @@ bool supervisor_state::step_stop(child& x) {
 /// `x` does not run (any more), and is not about to be restarted because of that.
 void supervisor_state::settle(child& x) {
   x.doomed = false;
-  const auto never_again = x.spec.restart == restart_kind::temporary && x.incarnation > 0;
-  if (!closing_ && !x.forget && !never_again)
+  if (!closing_ && !x.forget && x.spec.restart != restart_kind::temporary)
     return;
   answer_requests(x, make_error(errc::escalated, x.spec.name + ": stopped before it could start"));
   children_.remove_if([&](const child& y) { return &x == &y; });

@@ -177,8 +177,9 @@ class program {
     options.name = name;
     options.strategy = static_cast<restart_strategy>(sim_.draw(3));
     options.intensity = 1 + sim_.draw(4);
-    options.window = milliseconds{100 + sim_.draw(5'000)};
+    options.window = milliseconds{20 + sim_.draw(2'000)};
     options.backoff_first = milliseconds{sim_.draw(3) * 50};
+    options.backoff_max = milliseconds{100};
     options.jitter_seed = sim_.draw(1'000);
     options.kill_within = milliseconds{sim_.draw(4) * 20};
     return options;

@@ -38,8 +38,8 @@ auto spawn_computing_class(caf::actor_system& system, Ts&&... xs) {
 /// Sends an exit message to `whom` that overtakes ordinary messages. An actor without an exit handler of its own ends
 /// with `reason`; caf::exit_reason::kill spares nobody. An actor inside a handler looks at it only afterwards.
 ///
-/// Actors that may be told to end must not `await` responses nor skip messages, but use `then`: CAF sets urgent messages
-/// aside meanwhile, and takes them up again only when another urgent one comes.
+/// Actors that may be told to end must not `await` responses, but use `then`: while CAF awaits it sets urgent messages
+/// aside, and takes them up again only when another urgent one comes.
 void send_exit(const caf::actor& whom, caf::error reason);
 
 /// Sends from `self` to an untyped handle, such as a name in the directory resolves to; CAF's own `send` lets a typed

@@ -113,8 +113,8 @@ using supervisor_actor = caf::typed_actor<caf::replies_to<start_child>::with<caf
                                           caf::replies_to<list_children>::with<child_list>>;
 
 /// Starts `children` in order, before any that start_child adds and before it answers list_children. Each start is
-/// published in `names`, each end withdrawn; incarnations go on from those `names` knows, so that they rise even when the
-/// supervisor itself is restarted.
+/// published in `names`, each end withdrawn; incarnations go on from those `names` knows, so that they rise even when
+/// the supervisor itself is restarted.
 /// `listener` (optional) receives every child_event.
 ///
 /// How it ends, and its children with it:

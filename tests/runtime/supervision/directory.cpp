@@ -61,7 +61,7 @@ TEST_CASE_FIXTURE(fixture, "a withdrawn name stays known") {
   CHECK(resolve("shard/3").incarnation == 2);
 }
 
-TEST_CASE_FIXTURE(fixture, "a holder that ends is withdrawn from all its names, and its predecessor's end is not its own") {
+TEST_CASE_FIXTURE(fixture, "a holder that ends loses all its names, but not those it had lost before") {
   publish("a", 1, first);
   publish("b", 1, first);
   publish("c", 1, first);

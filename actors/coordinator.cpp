@@ -37,6 +37,7 @@ class coordinator {
     log_->event(started);
     tree_ = spawn_job_tree(self_->system(), context_, born.names, me_);
     self_->link_to(tree_);  // either takes the other down
+    watch_for_stalls();
   }
 
   // -- who lives --------------------------------------------------------------------
@@ -79,6 +80,7 @@ class coordinator {
   void on(const shard_report& report) {
     if (report.epoch != epoch_)
       return;
+    ++heard_;
     reports_[report.shard] = report;
     log_->shard(report, alive_.shard_incarnations[report.shard]);
     if (report.shard == 0)
@@ -89,7 +91,10 @@ class coordinator {
     work_at_barrier();
   }
 
-  void on(const lane_report& report) { log_->computed(report.lane, report.step, report.tokens); }
+  void on(const lane_report& report) {
+    ++heard_;
+    log_->computed(report.lane, report.step, report.tokens);
+  }
 
   // -- stopping early -------------------------------------------------------------------
 
@@ -126,6 +131,7 @@ class coordinator {
     if (message.epoch != epoch_ || evaluation_.step != message.report.step)
       return;  // asked for again after a shard was lost
     evaluation_ = {};
+    ++heard_;
     evaluated_ = message.report.step;
     log_->evaluation(message.report);
     work_at_barrier();
@@ -144,6 +150,7 @@ class coordinator {
     if (message.epoch != epoch_ || !cut_ || cut_->step != message.step)
       return;
     log_->cut({message.step, message.path, message.size_bytes, cut_->pause_seconds, message.write_seconds});
+    ++heard_;
     saved_ = message.step;
     cut_.reset();
     work_at_barrier();
@@ -236,6 +243,30 @@ class coordinator {
     for (const auto& replica : alive_.replicas)
       if (replica)
         tell(self_, replica, pause_lane{epoch_});
+  }
+
+  // -- stalls ---------------------------------------------------------------------------------
+
+  /// Bounds every wait of the job (P3): an actor that is stuck in a handler neither answers nor ends.
+  void watch_for_stalls() {
+    const auto patience = context_->settings.supervision.stall_after;
+    if (patience.count() == 0)
+      return;
+    run_later(self_, patience, [this, patience, before = heard_] {
+      if (heard_ == before && !ended_)
+        self_->quit(make_error(errc::timed_out, fmt::format("nothing was done for {} s: {}",
+                                                            std::chrono::duration<double>(patience).count(), waiting_for())));
+      else
+        watch_for_stalls();
+    });
+  }
+
+  std::string waiting_for() const {
+    std::string shards = "shards at step";
+    for (const auto& report : reports_)
+      shards += report ? fmt::format(" {}", report->steps_done) : " (none)";
+    return fmt::format("{} of {}{}{}", shards, barrier_, evaluation_.step ? ", an evaluation under way" : "",
+                       cut_ ? ", a cut under way" : "");
   }
 
   // -- progress -----------------------------------------------------------------------------
@@ -430,6 +461,7 @@ class coordinator {
   std::vector<std::optional<std::uint64_t>> paused_;  // by lane, while stopping: where it stands
   std::vector<tensor> final_;               // at the end: all parameters
   std::uint64_t final_attempt_ = 0;
+  std::uint64_t heard_ = 0;  // messages that mean progress
 };
 
 struct coordinator_state {

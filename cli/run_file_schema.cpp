@@ -128,6 +128,8 @@ void describe_supervision(schema& root, supervision_settings& supervision) {
   t.key("window", supervision.window, "see intensity");
   t.key("backoff_first", supervision.backoff_first, "wait before the first restart within the window; then doubled");
   t.key("backoff_max", supervision.backoff_max, "longest wait");
+  t.key("stall_after", supervision.stall_after,
+        "longest that a step, an evaluation or a cut may take before the job returns to its last cut; 0: for ever");
 }
 
 void describe_chaos(schema& root, chaos_settings& chaos) {

@@ -57,6 +57,7 @@ job_settings tiny_settings(consistency_mode mode, std::uint32_t shards) {
   settings.checkpoint.every = 3;
   settings.checkpoint.flush = false;
   settings.supervision.intensity = 1'000;
+  settings.supervision.stall_after = std::chrono::milliseconds{0};  // a stall must show, not mend itself
   return settings;
 }
 

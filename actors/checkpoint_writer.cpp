@@ -3,9 +3,6 @@
 #include <chrono>
 #include <set>
 
-#include <fmt/chrono.h>
-#include <fmt/format.h>
-
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
 
@@ -48,8 +45,8 @@ checkpoint_writer_actor::behavior_type behave(checkpoint_writer_actor::stateful_
         manifest.step = message.step;
         manifest.epoch = message.epoch;
         manifest.shard_count = context->layout.shard_count();
-        manifest.created = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::now()));
         manifest.documents = context->inputs.documents;
+        manifest.documents["data"] = context->inputs.data->fingerprint();
         const auto path = context->store->publish(manifest);
         const std::chrono::duration<double> seconds = state.spent + (std::chrono::steady_clock::now() - begin);
         tell(self, coordinator, cut_published{state.epoch, state.step, path, state.size_bytes, seconds.count()});

@@ -10,6 +10,7 @@
 
 #include "actors/job_tree.hpp"
 #include "runtime/checkpoint/fingerprint.hpp"
+#include "runtime/error.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
 
@@ -182,7 +183,15 @@ class coordinator {
     if (!context_->store)
       return nullptr;
     auto found = context_->store->latest([this](const std::string& message) { log_->warning(message); });
-    return found ? std::make_shared<const cut>(std::move(*found)) : nullptr;
+    if (!found)
+      return nullptr;
+    const auto& documents = found->manifest.documents;
+    const auto data = documents.find("data");  // a cut that was imported names none
+    if (data != documents.end() && data->second != context_->inputs.data->fingerprint())
+      throw input_error(fmt::format("{}: was trained on other data, or with another tokenizer, split or order; resume "
+                                    "with the data settings it was written with",
+                                    found->path.string()));
+    return std::make_shared<const cut>(std::move(*found));
   }
 
   /// All shards return to the newest cut under a new epoch; the lanes follow.

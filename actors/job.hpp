@@ -22,7 +22,7 @@ struct job_inputs {
   std::shared_ptr<const dataset> data;
   std::int64_t context = 0;                      ///< tokens per sample
   std::filesystem::path checkpoints;             ///< folder of the cuts; empty: none are written
-  std::map<std::string, std::string> documents;  ///< kept in every cut: configuration, tokenizer, ...
+  std::map<std::string, std::string> documents;  ///< kept in every cut beside the data's fingerprint, under "data"
   bool resume = false;                           ///< from the newest good cut; without one: an input_error
 };
 

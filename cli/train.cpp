@@ -55,7 +55,7 @@ std::shared_ptr<const dataset> open_data(run_file& run, console& people) {
 
 /// What a cut keeps beside the tensors, so that it can be used without the run file and the data.
 std::map<std::string, std::string> make_documents(const run_file& run, const dataset& data) {
-  std::map<std::string, std::string> documents{{"run.toml", print_run_file(run)}, {"data", data.fingerprint()}};
+  std::map<std::string, std::string> documents{{"run.toml", print_run_file(run)}};
   if (const auto tokens = data.tokens()) {
     documents["tokenizer.kind"] = tokens->kind();
     documents["tokenizer"] = tokens->serialize();

@@ -144,6 +144,19 @@ TEST_CASE("a job starts from a cut of parameters alone, as an import writes it")
   CHECK(summary.fingerprint == print);
 }
 
+TEST_CASE("a cut is not resumed on other data") {
+  const scratch_folder folder;
+  auto inputs = small_inputs();
+  inputs.checkpoints = folder.path();
+  auto settings = small_settings();
+  settings.training.steps = 10;
+  run_job(inputs, settings);
+  inputs.resume = true;
+  inputs.data = make_token_dataset(std::vector<std::int32_t>(5'000, 7), 31);
+  settings.training.steps = 20;
+  CHECK_THROWS_WITH_AS(run_job(inputs, settings), doctest::Contains("was trained on other data"), input_error);
+}
+
 TEST_CASE("a fault that restarting does not mend ends the job with the root cause first") {
   const scratch_folder folder;
   auto inputs = small_inputs();

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "runtime/tensor/cpu/packing.hpp"
+#include "runtime/tensor/cpu/transpose.hpp"
 #include "runtime/tensor/cpu/tile.hpp"
 #include "runtime/tensor/device.hpp"
 
@@ -68,9 +68,8 @@ inline void pack_rows(const float* in, std::int64_t stride, std::int64_t rows, s
 /// Columns past the last row, up to whole vectors, are zero.
 inline void pack_transposed(const float* in, std::int64_t stride, std::int64_t rows, std::int64_t size,
                             float* out) noexcept {
-  for (std::int64_t s = 0; s < rows; s += lanes)
-    pack_columns<lanes, key_tile>(in + s * stride, stride, rows - s, size,
-                                  out + s / key_tile * key_tile * size + s % key_tile);
+  for (std::int64_t s = 0; s < rows; s += key_tile)
+    transpose(in + s * stride, stride, std::min(rows - s, key_tile), size, out + s * size, key_tile);
 }
 
 /// Floats that `pack_transposed` writes to.

@@ -59,7 +59,7 @@ void cpu_stream::linear_cross_entropy(const tensor& hidden, const tensor& weight
   for (std::int64_t first = 0; first < rows; first += chunk_rows) {
     const auto count = std::min(chunk_rows, rows - first);
     const matrix_view in = rows_of(hidden.data<float>() + first * channels, channels);
-    gemm(team_, {count, vocabulary, channels}, in, table.transposed(), logits, vocabulary);
+    gemm(team_, on(), {count, vocabulary, channels}, in, table.transposed(), logits, vocabulary);
     each_rows(count, vocabulary, [&](std::int64_t r, std::int64_t last) {
       for (; r < last; ++r)
         losses.mutable_data<float>()[first + r] =
@@ -68,10 +68,10 @@ void cpu_stream::linear_cross_entropy(const tensor& hidden, const tensor& weight
     });
     const matrix_view dlogits = rows_of(logits, vocabulary);
     if (dhidden)
-      gemm(team_, {count, channels, vocabulary}, dlogits, table,
+      gemm(team_, on(), {count, channels, vocabulary}, dlogits, table,
            dhidden.mutable_data<float>() + first * channels, channels);
     if (dhidden && dweight)
-      gemm(team_, {vocabulary, channels, count}, dlogits.transposed(), in, dweight.mutable_data<float>(),
+      gemm(team_, on(), {vocabulary, channels, count}, dlogits.transposed(), in, dweight.mutable_data<float>(),
            channels, {1.0f, first > 0 || !fresh});
   }
 }

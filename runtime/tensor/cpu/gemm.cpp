@@ -6,34 +6,51 @@
 #include <algorithm>
 #include <cassert>
 
+#include "runtime/tensor/cpu/transpose.hpp"
+
 namespace troupe::cpu {
 
 namespace {
 
-/// Equal parts of c (but the last of a row or column), each one call of the library.
-struct tiling {
-  std::int64_t rows, columns;
-};
-
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-/// Halves the longer side: until there are two parts, where that is worth waking a helper; until there are several,
-/// or parts take no more than a few milliseconds, while they stay long enough for the library to run at full speed.
-tiling tiles_of(const gemm_shape& shape) {
-  constexpr double flops_min = 8e6, flops_some = 24e6, flops_max = 700e6;
+/// Equal parts of c (but the last of a row or column), each the work of one thread.
+struct tile_extent {
+  std::int64_t rows, columns;
+
+  double flops(std::int64_t depth) const {
+    return 2.0 * static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(depth);
+  }
+};
+
+/// Whether oneDNN packs its operands, by its own rule. Where it does not it is slower, and with a transposed left operand
+/// much slower.
+bool is_packed(const tile_extent& tile) {
+  return 1.0 / static_cast<double>(tile.rows) + 1.0 / static_cast<double>(tile.columns) < 0.00196;
+}
+
+/// Halves sides until there are two tiles, where that is worth waking a helper; then on, as long as tiles are large and
+/// oneDNN gets no slower for it; and in any case until a tile takes no more than about ten milliseconds.
+tile_extent tile_of(const gemm_shape& shape) {
+  constexpr double flops_min = 8e6, flops_some = 100e6, flops_max = 2e9;
   constexpr std::int64_t side_min = 128, side_full = 768;
-  constexpr int tiles_some = 8;
-  tiling tile{shape.rows, shape.columns};
-  for (int tiles = 1;; tiles *= 2) {
-    auto& side = tile.rows >= tile.columns ? tile.rows : tile.columns;
-    const double flops =
-        2.0 * static_cast<double>(tile.rows) * static_cast<double>(tile.columns) * static_cast<double>(shape.depth);
-    const bool halve = (tiles < 2 && side >= side_min && flops > flops_min) ||
-                       (side >= side_full && flops > (tiles < tiles_some ? flops_some : flops_max));
-    if (!halve)
+  constexpr std::int64_t row_unit = 8, column_unit = 48;  // oneDNN's own tile with AVX-512
+  const auto half = [](std::int64_t side, std::int64_t unit) { return ceil_div(ceil_div(side, 2), unit) * unit; };
+  const tile_extent whole{shape.rows, shape.columns};
+  tile_extent tile = whole;
+  for (bool is_whole = true;; is_whole = false) {
+    const tile_extent fewer_rows{half(tile.rows, row_unit), tile.columns};
+    const tile_extent fewer_columns{tile.rows, half(tile.columns, column_unit)};
+    const bool rows_are_longer = tile.rows >= tile.columns;
+    const auto& next = is_packed(fewer_rows) || (rows_are_longer && !is_packed(fewer_columns)) ? fewer_rows
+                                                                                               : fewer_columns;
+    const auto side = std::max(tile.rows, tile.columns);
+    const bool keeps_speed = is_packed(next) || !is_packed(whole);
+    const double flops = tile.flops(shape.depth);
+    if (!(is_whole && side >= side_min && flops > flops_min) &&
+        !(side >= side_full && flops > (keeps_speed ? flops_some : flops_max)))
       return tile;
-    const std::int64_t unit = &side == &tile.rows ? 8 : 48;  // of the library's own kernel with AVX-512
-    side = ceil_div(ceil_div(side, 2), unit) * unit;
+    tile = next;
   }
 }
 
@@ -53,23 +70,48 @@ class single_threaded {
   int threads_;
 };
 
+/// One part of the product by the library; c += where it accumulates.
+void multiply(const gemm_shape& part, const matrix_view& a, const matrix_view& b, float alpha, bool accumulate, float* c,
+              std::int64_t c_row) {
+  [[maybe_unused]] const auto status =
+      dnnl_sgemm(a.is_transposed ? 'T' : 'N', b.is_transposed ? 'T' : 'N', part.rows, part.columns, part.depth, alpha,
+                 a.data, a.row, b.data, b.row, accumulate ? 1.0f : 0.0f, c, c_row);
+  assert(status == dnnl_success);
+}
+
+/// Depth of the pieces in which a transposed left operand is turned.
+constexpr std::int64_t turned_depth = 384;
+/// Their rows, a vector longer than that so that they do not all fall into the same few sets of a cache.
+constexpr std::int64_t turned_row = turned_depth + lanes;
+
 }  // namespace
 
-void gemm(team& workers, const gemm_shape& shape, const matrix_view& a, const matrix_view& b, float* c,
+void gemm(team& workers, device& memory, const gemm_shape& shape, const matrix_view& a, const matrix_view& b, float* c,
           std::int64_t c_row, const gemm_options& options, const finisher& finish) {
-  const auto tile = tiles_of(shape);
-  const auto across = ceil_div(shape.columns, std::max<std::int64_t>(tile.columns, 1));
-  const auto down = ceil_div(shape.rows, std::max<std::int64_t>(tile.rows, 1));
-  workers.run(across * down, [&](std::int64_t task, int) {
+  if (shape.rows == 0 || shape.columns == 0)
+    return;
+  const auto tile = tile_of(shape);
+  const bool turns = a.is_transposed && !is_packed(tile);
+  const auto scratch_size = turns ? tile.rows * turned_row : 0;
+  const tensor scratch = memory.allocate(dtype::float32, {scratch_size * workers.size()});
+  const auto across = ceil_div(shape.columns, tile.columns), down = ceil_div(shape.rows, tile.rows);
+  workers.run(across * down, [&](std::int64_t task, int member) {
     const single_threaded here;
-    const auto i = task / across * tile.rows, i_end = std::min(i + tile.rows, shape.rows);
-    const auto j = task % across * tile.columns, j_end = std::min(j + tile.columns, shape.columns);
-    [[maybe_unused]] const auto status =
-        dnnl_sgemm(a.is_transposed ? 'T' : 'N', b.is_transposed ? 'T' : 'N', i_end - i, j_end - j, shape.depth,
-                   options.alpha, a.from_row(i), a.row, b.from_column(j), b.row, options.accumulate ? 1.0f : 0.0f,
-                   c + i * c_row + j, c_row);
-    assert(status == dnnl_success);
-    finish({i, i_end, j, j_end});
+    const auto i = task / across * tile.rows, j = task % across * tile.columns;
+    const gemm_shape part{std::min(tile.rows, shape.rows - i), std::min(tile.columns, shape.columns - j), shape.depth};
+    float* to = c + i * c_row + j;
+    if (!turns) {
+      multiply(part, a.from_row(i), b.from_column(j), options.alpha, options.accumulate, to, c_row);
+    } else {
+      float* turned = scratch.mutable_data<float>() + member * scratch_size;
+      for (std::int64_t k = 0; k < part.depth; k += turned_depth) {
+        const auto depth = std::min(turned_depth, part.depth - k);
+        transpose(a.from_row(i).from_column(k).data, a.row, depth, part.rows, turned, turned_row);
+        multiply({part.rows, part.columns, depth}, {turned, turned_row}, b.from_row(k).from_column(j), options.alpha,
+                 options.accumulate || k > 0, to, c_row);
+      }
+    }
+    finish({i, i + part.rows, j, j + part.columns});
   });
 }
 

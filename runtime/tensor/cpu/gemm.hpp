@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "runtime/tensor/cpu/team.hpp"
+#include "runtime/tensor/device.hpp"
 
 namespace troupe::cpu {
 
@@ -14,9 +15,11 @@ struct matrix_view {
   bool is_transposed = false;
 
   matrix_view transposed() const noexcept { return {data, row, !is_transposed}; }
-  /// Where row i, or column j, of what this stands for begins.
-  const float* from_row(std::int64_t i) const noexcept { return data + i * (is_transposed ? 1 : row); }
-  const float* from_column(std::int64_t j) const noexcept { return data + j * (is_transposed ? row : 1); }
+  /// Without the rows before i, or the columns before j, of what this stands for.
+  matrix_view from_row(std::int64_t i) const noexcept { return {data + i * (is_transposed ? 1 : row), row, is_transposed}; }
+  matrix_view from_column(std::int64_t j) const noexcept {
+    return {data + j * (is_transposed ? row : 1), row, is_transposed};
+  }
 };
 
 /// A row-major matrix of this many columns.
@@ -63,7 +66,7 @@ struct gemm_options {
 ///
 /// Computed by oneDNN, a part of c at a time and each by one thread. Parts follow from the shape alone, so results do
 /// not depend on the number of threads.
-void gemm(team& workers, const gemm_shape& shape, const matrix_view& a, const matrix_view& b, float* c,
+void gemm(team& workers, device& memory, const gemm_shape& shape, const matrix_view& a, const matrix_view& b, float* c,
           std::int64_t c_row, const gemm_options& options = {}, const finisher& finish = {});
 
 }  // namespace troupe::cpu

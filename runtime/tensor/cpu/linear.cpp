@@ -8,20 +8,19 @@ namespace troupe::cpu {
 
 namespace {
 
-/// sums[c] += the sum of column c of in[rows, columns], for c in [first, last).
+/// Columns that one task sums: a few cache lines of each row.
+constexpr std::int64_t summed_columns = 8 * lanes;
+
+/// sums[c] += the sum of column c of in[rows, columns], for c in [first, last); at most `summed_columns`.
 void add_column_sums(const float* in, std::int64_t rows, std::int64_t columns, std::int64_t first, std::int64_t last,
                      float* sums) noexcept {
-  each_vector(last - first, [&](std::int64_t n, auto part) {
-    const auto c = first + n;
-    // Four chains, since an addition takes four cycles.
-    floats chain[4]{};
-    std::int64_t r = 0;
-    for (; r + 4 <= rows; r += 4)
-      for (int i = 0; i < 4; ++i)
-        chain[i] += load(in + (r + i) * columns + c, part);
-    for (; r < rows; ++r)
-      chain[0] += load(in + r * columns + c, part);
-    store(sums + c, load(sums + c, part) + ((chain[0] + chain[1]) + (chain[2] + chain[3])), part);
+  alignas(64) float part_sums[summed_columns]{};
+  for (std::int64_t r = 0; r < rows; ++r)
+    each_vector(last - first, [&](std::int64_t c, auto part) {
+      store(part_sums + c, load(part_sums + c) + load(in + r * columns + first + c, part));
+    });
+  each_vector(last - first, [&](std::int64_t c, auto part) {
+    store(sums + first + c, load(sums + first + c, part) + load(part_sums + c), part);
   });
 }
 
@@ -36,7 +35,7 @@ void cpu_stream::matmul(const tensor& a, const tensor& b, const tensor& c, const
     left = left.transposed();
   if (options.transpose_b)
     right = right.transposed();
-  gemm(team_, {rows, columns, depth}, left, right, c.mutable_data<float>(), columns,
+  gemm(team_, on(), {rows, columns, depth}, left, right, c.mutable_data<float>(), columns,
        {static_cast<float>(options.alpha), options.accumulate});
 }
 
@@ -52,7 +51,7 @@ void cpu_stream::linear_forward(const tensor& x, const tensor& weight, const ten
         store(to + r * out + c, load(to + r * out + c, lanes_used) + load(offsets + c, lanes_used), lanes_used);
       });
   };
-  gemm(team_, {rows, out, in}, rows_of(x.data<float>(), in), rows_of(weight.data<float>(), in).transposed(), to,
+  gemm(team_, on(), {rows, out, in}, rows_of(x.data<float>(), in), rows_of(weight.data<float>(), in).transposed(), to,
        out, {}, bias ? finisher(add_bias) : finisher());
 }
 
@@ -76,7 +75,7 @@ void cpu_stream::linear_activation_forward(activation kind, const tensor& x, con
           store(after + i, function.value(v), lanes_used);
         });
     };
-    gemm(team_, {rows, out, in}, rows_of(x.data<float>(), in), rows_of(weight.data<float>(), in).transposed(),
+    gemm(team_, on(), {rows, out, in}, rows_of(x.data<float>(), in), rows_of(weight.data<float>(), in).transposed(),
          before, out, {}, add_bias_and_activate);
   });
 }
@@ -87,17 +86,17 @@ void cpu_stream::linear_backward(const tensor& dy, const tensor& x, const tensor
   const float* above = dy.data<float>();
   if (dx) {
     assert(dx.count() == rows * in);
-    gemm(team_, {rows, in, out}, rows_of(above, out), rows_of(weight.data<float>(), in),
+    gemm(team_, on(), {rows, in, out}, rows_of(above, out), rows_of(weight.data<float>(), in),
          dx.mutable_data<float>(), in);
   }
   if (dweight) {
     assert(x.count() == rows * in && dweight.count() == out * in);
-    gemm(team_, {out, in, rows}, rows_of(above, out).transposed(), rows_of(x.data<float>(), in),
+    gemm(team_, on(), {out, in, rows}, rows_of(above, out).transposed(), rows_of(x.data<float>(), in),
          dweight.mutable_data<float>(), in, {1.0f, !fresh});
   }
   if (dbias) {
     assert(dbias.count() == out);
-    team_.split(out, 4 * lanes, [&](std::int64_t first, std::int64_t last) {
+    team_.split(out, summed_columns, [&](std::int64_t first, std::int64_t last) {
       add_column_sums(above, rows, out, first, last, dbias.mutable_data<float>());
     });
   }

@@ -23,8 +23,8 @@ struct tile_extent {
   }
 };
 
-/// Whether oneDNN packs its operands, by its own rule. Where it does not it is slower, and with a transposed left operand
-/// much slower.
+/// Whether oneDNN packs its operands, by its own rule. Where it does not, it is slower with transposed operands (a right
+/// one by a tenth, a left one by up to a half), so those are turned for it.
 bool is_packed(const tile_extent& tile) {
   return 1.0 / static_cast<double>(tile.rows) + 1.0 / static_cast<double>(tile.columns) < 0.00196;
 }
@@ -79,10 +79,16 @@ void multiply(const gemm_shape& part, const matrix_view& a, const matrix_view& b
   assert(status == dnnl_success);
 }
 
-/// Depth of the pieces in which a transposed left operand is turned.
+/// A row of a turned operand: a vector longer than it has to be, so that rows do not all fall into the same few sets
+/// of a cache.
+constexpr std::int64_t turned_row(std::int64_t width) { return ceil_div(width, lanes) * lanes + lanes; }
+
+/// Depth of the pieces in which a transposed left operand is turned, while they are in the cache.
 constexpr std::int64_t turned_depth = 384;
-/// Their rows, a vector longer than that so that they do not all fall into the same few sets of a cache.
-constexpr std::int64_t turned_row = turned_depth + lanes;
+/// Columns of a transposed right operand that one task turns.
+constexpr std::int64_t turned_columns = 64;
+/// A right operand is turned where as many rows gain from it.
+constexpr std::int64_t turned_for_rows = 512;
 
 }  // namespace
 
@@ -91,23 +97,39 @@ void gemm(team& workers, device& memory, const gemm_shape& shape, const matrix_v
   if (shape.rows == 0 || shape.columns == 0)
     return;
   const auto tile = tile_of(shape);
-  const bool turns = a.is_transposed && !is_packed(tile);
-  const auto scratch_size = turns ? tile.rows * turned_row : 0;
-  const tensor scratch = memory.allocate(dtype::float32, {scratch_size * workers.size()});
+  const bool turns_a = a.is_transposed && !is_packed(tile);
+  const bool turns_b = b.is_transposed && !is_packed(tile) && shape.rows >= turned_for_rows;
+
+  matrix_view right = b;
+  tensor right_memory;
+  if (turns_b) {
+    const auto row = turned_row(shape.columns);
+    right_memory = memory.allocate(dtype::float32, {shape.depth * row});
+    float* turned = right_memory.mutable_data<float>();
+    workers.split(shape.columns, turned_columns, [&](std::int64_t first, std::int64_t last) {
+      transpose(b.from_column(first).data, b.row, last - first, shape.depth, turned + first, row);
+    });
+    right = {turned, row};
+  }
+
+  const auto member_size = turns_a ? tile.rows * turned_row(turned_depth) : 0;
+  const tensor left_memory = memory.allocate(dtype::float32, {member_size * workers.size()});
   const auto across = ceil_div(shape.columns, tile.columns), down = ceil_div(shape.rows, tile.rows);
   workers.run(across * down, [&](std::int64_t task, int member) {
     const single_threaded here;
     const auto i = task / across * tile.rows, j = task % across * tile.columns;
     const gemm_shape part{std::min(tile.rows, shape.rows - i), std::min(tile.columns, shape.columns - j), shape.depth};
+    const matrix_view left = a.from_row(i), below = right.from_column(j);
     float* to = c + i * c_row + j;
-    if (!turns) {
-      multiply(part, a.from_row(i), b.from_column(j), options.alpha, options.accumulate, to, c_row);
+    if (!turns_a) {
+      multiply(part, left, below, options.alpha, options.accumulate, to, c_row);
     } else {
-      float* turned = scratch.mutable_data<float>() + member * scratch_size;
+      const auto row = turned_row(turned_depth);
+      float* turned = left_memory.mutable_data<float>() + member * member_size;
       for (std::int64_t k = 0; k < part.depth; k += turned_depth) {
         const auto depth = std::min(turned_depth, part.depth - k);
-        transpose(a.from_row(i).from_column(k).data, a.row, depth, part.rows, turned, turned_row);
-        multiply({part.rows, part.columns, depth}, {turned, turned_row}, b.from_row(k).from_column(j), options.alpha,
+        transpose(left.from_column(k).data, left.row, depth, part.rows, turned, row);
+        multiply({part.rows, part.columns, depth}, {turned, row}, below.from_row(k), options.alpha,
                  options.accumulate || k > 0, to, c_row);
       }
     }

@@ -33,7 +33,7 @@ inline floats exp(floats x) noexcept {
 }
 
 /// 1 / (1 + e^-x).
-inline floats sigmoid(floats x) noexcept { return 1.0f / (1.0f + exp(-x)); }
+inline floats sigmoid(floats x) noexcept { return reciprocal(1.0f + exp(-x)); }
 
 /// The normal distribution's cumulative function, (1 + erf(x / sqrt 2)) / 2, and its density.
 struct normal {
@@ -46,7 +46,7 @@ struct normal {
 inline normal normal_at(floats x) noexcept {
   const floats gauss = exp(x * x * -0.5f);
   const floats z = max(x, -x) * 0.707106781186547524f;
-  const floats t = 1.0f / (z * 0.5f + 1.0f);
+  const floats t = reciprocal(z * 0.5f + 1.0f);
   const floats tail =
       0.5f * gauss * t *
       polynomial(t, {0.28208643198013306f, 0.282375305891037f, 0.2431037724018097f, 0.20268680155277252f,

@@ -107,6 +107,16 @@ inline floats sqrt(floats v) noexcept {
 #endif
 }
 
+/// 1 / v, to about an ulp; for normal numbers whose reciprocals are normal.
+inline floats reciprocal(floats v) noexcept {
+#if defined(__AVX512F__)
+  const floats guess = (floats)_mm512_rcp14_ps((__m512)v);  // good to 14 bits, which one step of Newton's doubles
+  return guess * (2.0f - v * guess);
+#else
+  return 1.0f / v;
+#endif
+}
+
 /// `v` in the lanes of `part`, `other` in the rest.
 inline floats keep(floats v, all_lanes, float) noexcept { return v; }
 inline floats keep(floats v, first_lanes part, float other) noexcept {

@@ -31,7 +31,7 @@ bool is_packed(const tile_extent& tile) {
 
 /// Halves sides until there are two tiles, where that is worth waking a helper; then on, as long as tiles are large and
 /// oneDNN gets no slower for it; and in any case until a tile takes no more than about ten milliseconds.
-tile_extent tile_of(const gemm_shape& shape) {
+tile_extent tile_of(const gemm_shape& shape, bool turns_a) {
   constexpr double flops_min = 8e6, flops_some = 100e6, flops_max = 2e9;
   constexpr std::int64_t side_min = 128, side_full = 768;
   constexpr std::int64_t row_unit = 8, column_unit = 48;  // oneDNN's own tile with AVX-512
@@ -41,9 +41,9 @@ tile_extent tile_of(const gemm_shape& shape) {
   for (bool is_whole = true;; is_whole = false) {
     const tile_extent fewer_rows{half(tile.rows, row_unit), tile.columns};
     const tile_extent fewer_columns{tile.rows, half(tile.columns, column_unit)};
-    const bool rows_are_longer = tile.rows >= tile.columns;
-    const auto& next = is_packed(fewer_rows) || (rows_are_longer && !is_packed(fewer_columns)) ? fewer_rows
-                                                                                               : fewer_columns;
+    // Tiles side by side would each turn the same rows of a.
+    const bool prefers_rows = tile.rows >= (turns_a ? std::min(tile.columns, 2 * side_min) : tile.columns);
+    const auto& next = is_packed(fewer_rows) || (prefers_rows && !is_packed(fewer_columns)) ? fewer_rows : fewer_columns;
     const auto side = std::max(tile.rows, tile.columns);
     const bool keeps_speed = is_packed(next) || !is_packed(whole);
     const double flops = tile.flops(shape.depth);
@@ -96,7 +96,7 @@ void gemm(team& workers, device& memory, const gemm_shape& shape, const matrix_v
           std::int64_t c_row, const gemm_options& options, const finisher& finish) {
   if (shape.rows == 0 || shape.columns == 0)
     return;
-  const auto tile = tile_of(shape);
+  const auto tile = tile_of(shape, a.is_transposed);
   const bool turns_a = a.is_transposed && !is_packed(tile);
   const bool turns_b = b.is_transposed && !is_packed(tile) && shape.rows >= turned_for_rows;
 

@@ -8,8 +8,9 @@
 ///     load: map, verify every byte            0.60    2.49
 ///     read the files twice                    3.27    0.46
 ///
-/// (on a machine that was busy with other things). Medians of five rounds, in FOLDER (by default the current one), with the files in the page cache when they are read.
-/// A save happens beside training: how long a step waits for it, `troupe train --json` reports as `pause_seconds`.
+/// (on a machine that was busy with other things). Medians of five rounds, in FOLDER (by default the current one), with
+/// the files in the page cache when they are read. A save happens beside training: `troupe train --json` reports how
+/// long a step waits for it.
 
 #include <algorithm>
 #include <chrono>

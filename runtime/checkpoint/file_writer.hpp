@@ -66,7 +66,8 @@ void sync_directory(const std::filesystem::path& directory, const write_hook& ho
 
 void rename_path(const std::filesystem::path& from, const std::filesystem::path& to, const write_hook& hook);
 
-/// Renames directory `from` to `to`. Returns the path at which what stood at `to` is found now, empty where nothing did.
+/// Renames directory `from` to `to`. Returns the path at which what stood at `to` is found now; empty: nothing
+/// stood there.
 /// Where the file system can exchange the two, nobody ever finds `to` missing.
 std::filesystem::path replace_directory(const std::filesystem::path& from, const std::filesystem::path& to,
                                         const write_hook& hook);

@@ -79,7 +79,8 @@ tensor_entry read_tensor(wire::Tensor::Reader in, const std::filesystem::path& f
   out.name = to_string(in.getName());
   out.type = static_cast<dtype>(in.getType());
   if (size_bytes(out.type) == 0)
-    throw faulty(file, fmt::format("tensor '{}' has unknown element type {}", out.name, static_cast<int>(in.getType())));
+    throw faulty(file, fmt::format("tensor '{}' has unknown element type {}", out.name,
+                                   static_cast<int>(in.getType())));
   const auto extents = read_extents(in.getExtents(), out.type);
   if (!extents || extents->second != in.getSizeBytes())
     throw faulty(file, fmt::format("tensor '{}' has a shape that does not go with its {} bytes", out.name,

@@ -89,7 +89,8 @@ class checkpoint_store {
   /// Removes what was written aside and never published. REQUIRES: nobody is writing a cut.
   void discard_unpublished();
 
-  /// The newest good cut. Each one passed over is told to `warn` as one line: which, what is wrong, what is used instead.
+  /// The newest good cut. Each one passed over is told to `warn` as one line: which, what is wrong, what is used
+  /// instead.
   std::optional<cut> latest(const std::function<void(const std::string&)>& warn) const;
   /// Steps of the published cuts, oldest first, unverified.
   std::vector<std::uint64_t> steps() const;

@@ -6,7 +6,8 @@
 #include "tests/fuzz/fuzz.hpp"
 
 std::vector<std::string> troupe::fuzz::seeds() {
-  const auto written = [](const std::vector<named_tensor>& tensors, const std::map<std::string, std::string>& metadata) {
+  const auto written = [](const std::vector<named_tensor>& tensors,
+                          const std::map<std::string, std::string>& metadata) {
     const auto file = scratch_folder() / "seed";
     write_safetensors(file, tensors, metadata);
     std::ifstream in(file, std::ios::binary);

@@ -56,7 +56,8 @@ TEST_CASE("a header of any length is read, whatever the alignment of the tensors
   scratch_folder folder;
   const auto file = folder.path() / "f";
   for (int pad = 0; pad < 9; ++pad) {
-    write_file(file, file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})" + std::string(pad, ' ') + "}", 8));
+    const std::string tensor = R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})";
+    write_file(file, file_of(tensor + std::string(pad, ' ') + "}", 8));
     const auto read = read_safetensors(file);
     REQUIRE(read.tensors.size() == 1);
     CHECK(reinterpret_cast<std::uintptr_t>(read.tensors[0].value.bytes()) % 4 == 0);

@@ -113,7 +113,8 @@ TEST_CASE("we compute the same from what transformers saves") {
 
 TEST_CASE("transformers makes the same tokens of a text, and the same text of tokens") {
   REQUIRE_TRANSFORMERS();
-  std::string text = "  int main() {\n\treturn x->f(\"na\xc3\xafve\", 42) . y ;  // \xe2\x82\xac \xf0\x9f\x98\x80\n}\n\n";
+  const std::string text =
+      "  int main() {\n\treturn x->f(\"na\xc3\xafve\", 42) . y ;  // \xe2\x82\xac \xf0\x9f\x98\x80\n}\n\n";
   const auto check = [&](std::shared_ptr<const tokenizer> tokens) {
     CAPTURE(tokens->kind());
     scratch_folder folder;

@@ -61,6 +61,11 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   troupe::action chosen;
   troupe::add_train(app, chosen);
+  troupe::add_generate(app, chosen);
+  troupe::add_eval(app, chosen);
+  troupe::add_inspect(app, chosen);
+  troupe::add_export(app, chosen);
+  troupe::add_import(app, chosen);
   troupe::add_config(app, chosen);
   try {
     app.parse(argc, argv);

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 #include <fmt/format.h>
 
@@ -147,10 +148,10 @@ class checker {
 
   void check_actor_name(const std::string& key, const std::string& name) {
     const auto numbered = [&](std::string_view role, std::uint32_t count) {
-      for (std::uint32_t i = 0; i < count; ++i)
-        if (name == fmt::format("{}/{}", role, i))
-          return true;
-      return false;
+      std::uint32_t index = 0;
+      const auto* digits = name.data() + std::min(name.size(), role.size() + 1);
+      std::from_chars(digits, name.data() + name.size(), index);
+      return index < count && name == fmt::format("{}/{}", role, index);
     };
     const auto& job = run_.job;
     if (name == "coordinator" || name == "evaluator" || numbered("shard", job.runtime.shards) ||

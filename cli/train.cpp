@@ -1,5 +1,6 @@
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include <fmt/format.h>
@@ -10,6 +11,7 @@
 #include "cli/reporter.hpp"
 #include "cli/run_directory.hpp"
 #include "cli/run_file.hpp"
+#include "cli/saved_model.hpp"
 #include "cli/signals.hpp"
 #include "models/data/dataset.hpp"
 #include "runtime/error.hpp"
@@ -33,34 +35,60 @@ struct train_options {
   }
 };
 
-std::shared_ptr<const dataset> open_data(run_file& run, console& people) {
+/// The run's data. A resumed run must find the data it was trained on; one that began with an import, which was trained
+/// on no data that is known, reads its own with the import's tokenizer.
+std::shared_ptr<const dataset> open_data(const run_file& run, console& people, const cut_manifest* resumed) {
   constexpr std::chrono::seconds told_every{2};
   auto told = std::chrono::steady_clock::now();
-  const auto data = open_dataset(run.data, run.model.context, [&](double fraction) {
+  const auto progress = [&](double fraction) {
     const auto now = std::chrono::steady_clock::now();
     if (now - told < told_every)
       return;
     told = now;
     people.say(fmt::format("tokenising {} | {:.0f} %", run.data.path, fraction * 100.0));
-  });
-  auto& vocabulary = run.model.vocabulary;
-  if (vocabulary == 0)
-    vocabulary = data->vocabulary();
-  if (vocabulary < data->vocabulary())
-    throw usage_error(fmt::format("'model.vocabulary' = {} is too small: the data has {} tokens\nhelp: leave it out, "
-                                  "or round the number up",
-                                  vocabulary, data->vocabulary()));
-  return data;
+  };
+  const auto open = [&](std::shared_ptr<const tokenizer> given) {
+    return open_dataset(run.data, run.model.context, progress, std::move(given));
+  };
+  if (!resumed)
+    return open({});
+  const auto tokens = tokenizer_of(*resumed);
+  const auto known = fingerprint_of(*resumed);
+  if (known.empty())
+    return open(tokens);
+  if (const auto data = open({}); data->fingerprint() == known)
+    return data;
+  try {
+    if (const auto data = open(tokens); data->fingerprint() == known)
+      return data;
+  } catch (const input_error&) {
+    // The tokenizer does not know such text: it is other data all the more.
+  }
+  throw input_error(fmt::format("{}: this is not the data that the run was trained on\nhelp: start a new run; `troupe "
+                                "export` and `troupe import` take the model along",
+                                run.data.path));
 }
 
-/// What a cut keeps beside the tensors, so that it can be used without the run file and the data.
-std::map<std::string, std::string> make_documents(const run_file& run, const dataset& data) {
-  std::map<std::string, std::string> documents{{"run.toml", print_run_file(run)}};
-  if (const auto tokens = data.tokens()) {
-    documents["tokenizer.kind"] = tokens->kind();
-    documents["tokenizer"] = tokens->serialize();
-  }
-  return documents;
+void resolve_vocabulary(transformer_settings& model, const dataset& data) {
+  if (model.vocabulary == 0)
+    model.vocabulary = data.vocabulary();
+  if (model.vocabulary < data.vocabulary())
+    throw usage_error(fmt::format("'model.vocabulary' = {} is too small: the data has {} tokens\nhelp: leave it out, "
+                                  "or round the number up",
+                                  model.vocabulary, data.vocabulary()));
+}
+
+/// Of the newest cut that can be read; run_job finds out whether its tensors are good.
+std::optional<cut_manifest> newest_manifest(const run_directory& directory) {
+  const checkpoint_store store(directory.checkpoints(), {});
+  const auto steps = store.steps();
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step)
+    try {
+      return read_manifest(store.path_of(*step));
+    } catch (const input_error&) {
+      // The one before, then.
+    }
+  return {};
 }
 
 int computing_threads(const run_file& run) {
@@ -76,22 +104,27 @@ exit_code train(const train_options& options) {
     people.warn(to_string(warning));
   if (!options.run_dir.empty())
     run.directory = options.run_dir;
+  const bool dry = options.dry_run && !options.resume;
+  std::optional<run_directory> directory;
+  if (!dry)
+    directory.emplace(run.directory, options.mode());
+  const auto resumed = options.resume ? newest_manifest(*directory) : std::nullopt;
+  const auto data = open_data(run, people, resumed ? &*resumed : nullptr);
+  resolve_vocabulary(run.model, *data);
   if (options.dry_run) {
-    const auto data = open_data(run, people);
     const auto plan = plan_run(run, data);
     fmt::print("{}\n", options.json ? to_json(plan).dump() : to_string(plan));
     return exit_code::done;
   }
 
-  run_directory directory(run.directory, options.mode());
-  const auto data = open_data(run, people);
   const auto model = std::make_shared<const troupe::model>(make_transformer(run.model));
-  directory.open(print_run_file(run, true));
+  directory->open(print_run_file(run, true));
   people.say(data->summary());
   people.say(fmt::format("{} | {} parameters | {}", run.name,
-                         format_quantity(static_cast<double>(model->parameters().count())), directory.path().string()));
+                         format_quantity(static_cast<double>(model->parameters().count())),
+                         directory->path().string()));
 
-  reporter told(people, directory,
+  reporter told(people, *directory,
                 {.steps = run.job.training.steps,
                  .flops_per_token = flops_per_token(run.model),
                  .peak_flops = measure_fma_peak(computing_threads(run)),
@@ -99,8 +132,8 @@ exit_code train(const train_options& options) {
   const job_inputs inputs{.model = model,
                           .data = data,
                           .context = run.model.context,
-                          .checkpoints = directory.checkpoints(),
-                          .documents = make_documents(run, *data),
+                          .checkpoints = directory->checkpoints(),
+                          .documents = make_documents(run, data->tokens().get()),
                           .resume = options.resume};
   const interruption signals;
   try {

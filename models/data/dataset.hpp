@@ -63,9 +63,11 @@ class dataset {
 };
 
 /// Opens the corpus, tokenising it into the cache first where it is not there yet. `progress` (optional) hears
-/// the fraction done. Throws input_error for what is missing or malformed.
+/// the fraction done. With `given`, text is read with that tokenizer, whatever the settings say: a checkpoint's.
+/// Throws input_error for what is missing or malformed.
 std::shared_ptr<const dataset> open_dataset(const data_settings& settings, std::int64_t context,
-                                            const std::function<void(double)>& progress = {});
+                                            const std::function<void(double)>& progress = {},
+                                            std::shared_ptr<const tokenizer> given = {});
 
 /// Tokens that a program made itself. Throws input_error for tokens outside 0 .. vocabulary - 1.
 std::shared_ptr<const dataset> make_token_dataset(

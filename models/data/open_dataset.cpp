@@ -53,17 +53,21 @@ fs::path cache_folder(const data_settings& settings) {
   throw input_error("no folder for tokenised corpora: HOME is not set; set data.cache");
 }
 
+digest identity_of(const tokenizer& given) { return content_hash().add(given.kind()).add(given.serialize()).value(); }
+
 token_dataset_parts read_corpus(const data_settings& settings, source_kind kind,
-                                const std::function<void(double)>& progress) {
+                                const std::function<void(double)>& progress,
+                                const std::shared_ptr<const tokenizer>& given) {
   const auto text = open_corpus(settings, kind);
-  const digest key = content_hash().add(text->content()).add(identity(settings.tokens)).value();
+  const digest tokens_identity = given ? identity_of(*given) : identity(settings.tokens);
+  const digest key = content_hash().add(text->content()).add(tokens_identity).value();
   const fs::path path = cache_folder(settings) / (to_string(key) + ".tokens");
 
   tokenized_corpus corpus;
   try {
     corpus = read_token_cache(path, key);
   } catch (const input_error&) {  // not there, or damaged: it can be made again
-    const auto tokens = make_tokenizer(settings.tokens, *text);
+    const auto tokens = given ? given : make_tokenizer(settings.tokens, *text);
     token_cache_writer out(path, key, *tokens);
     tokenize(*text, *tokens, out, progress);
     if (open_corpus(settings, kind)->content() != text->content())
@@ -75,7 +79,8 @@ token_dataset_parts read_corpus(const data_settings& settings, source_kind kind,
   token_dataset_parts parts;
   parts.tokens = corpus.tokens;
   parts.vocabulary = corpus.tokens->size();
-  parts.content = key;
+  // However the tokenizer came about: a run that is resumed may be given the one that it began with.
+  parts.content = content_hash().add(text->content()).add(identity_of(*parts.tokens)).value();
   split_tokens(corpus.stream, settings.validation_fraction, parts);
   parts.summary = fmt::format("{}; {} tokens of {} ({})", text->summary(), corpus.stream.size(), parts.vocabulary,
                               corpus.tokens->kind());
@@ -142,13 +147,14 @@ void require_samples(const data_settings& settings, const dataset& data, std::in
 }  // namespace
 
 std::shared_ptr<const dataset> open_dataset(const data_settings& settings, std::int64_t context,
-                                            const std::function<void(double)>& progress) {
+                                            const std::function<void(double)>& progress,
+                                            std::shared_ptr<const tokenizer> given) {
   if (settings.path.empty())
     throw input_error("data.path is not set; name a text file, a folder, a .jsonl file or token shards");
   const source_kind kind = settings.source == source_kind::automatic ? detect(settings.path) : settings.source;
   token_dataset_parts parts = kind == source_kind::token_shards
                                 ? read_shards(settings)
-                                : read_corpus(settings, kind, progress ? progress : [](double) {});
+                                : read_corpus(settings, kind, progress ? progress : [](double) {}, given);
   parts.order = settings.order;
   auto data = make_dataset(std::move(parts));
   require_samples(settings, *data, context);

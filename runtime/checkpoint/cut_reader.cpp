@@ -48,6 +48,14 @@ void verify(const std::vector<pending_check>& checks) {
                                                   "that were written", checks[fault].name, checks[fault].bytes.size()));
 }
 
+manifest_message open_manifest(const std::filesystem::path& directory) {
+  const auto file = directory / manifest_file_name;
+  auto manifest = decode_manifest(sealed_file::open(file, file_kind::manifest).message, file);
+  if (const auto step = step_of(directory); step && *step != manifest.about.step)
+    throw faulty(file, fmt::format("is of step {}, in a folder of step {}", manifest.about.step, *step));
+  return manifest;
+}
+
 }  // namespace
 
 tensor cut::find(const std::string& name) const {
@@ -58,12 +66,10 @@ tensor cut::find(const std::string& name) const {
   return {};
 }
 
-cut read_cut(const std::filesystem::path& directory) {
-  const auto manifest_file = directory / manifest_file_name;
-  auto manifest = decode_manifest(sealed_file::open(manifest_file, file_kind::manifest).message, manifest_file);
-  if (const auto step = step_of(directory); step && *step != manifest.about.step)
-    throw faulty(manifest_file, fmt::format("is of step {}, in a folder of step {}", manifest.about.step, *step));
+cut_manifest read_manifest(const std::filesystem::path& directory) { return open_manifest(directory).about; }
 
+cut read_cut(const std::filesystem::path& directory) {
+  auto manifest = open_manifest(directory);
   cut result{directory, std::move(manifest.about), {}};
   std::vector<std::filesystem::path> files;
   for (std::uint32_t i = 0; i < manifest.shards.size(); ++i)

@@ -95,6 +95,8 @@ checkpoint_store::checkpoint_store(fs::path directory, options chosen)
 
 void checkpoint_store::make_ready() const { make_directories(directory_); }
 
+fs::path checkpoint_store::path_of(std::uint64_t step) const { return directory_ / cut_name(step); }
+
 fs::path checkpoint_store::aside(std::uint64_t step) const {
   return directory_ / (std::string(writing_prefix) + cut_name(step));
 }

@@ -96,6 +96,8 @@ class checkpoint_store {
   std::vector<std::uint64_t> steps() const;
 
   const std::filesystem::path& directory() const noexcept { return directory_; }
+  /// Where the cut of this step stands, if there is one.
+  std::filesystem::path path_of(std::uint64_t step) const;
 
  private:
   std::filesystem::path aside(std::uint64_t step) const;
@@ -107,6 +109,9 @@ class checkpoint_store {
 
 /// The step in the name of a cut's directory; nothing where the name is no cut's.
 std::optional<std::uint64_t> step_of(const std::filesystem::path& directory);
+
+/// What a cut says about itself; its shards are not looked at. Throws input_error naming file and fault.
+cut_manifest read_manifest(const std::filesystem::path& directory);
 
 /// Reads and verifies one cut directory. Throws input_error naming file and fault.
 cut read_cut(const std::filesystem::path& directory);

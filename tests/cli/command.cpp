@@ -1,26 +1,13 @@
 /// The command as people call it: its exit codes, and what it leaves behind.
 
 #include <chrono>
-#include <csignal>
 #include <filesystem>
-#include <fstream>
 #include <thread>
 
-#include <doctest/doctest.h>
-#include <fmt/format.h>
-#include <nlohmann/json.hpp>
-
-#include "tests/cli/files.hpp"
 #include "tests/command_process.hpp"
 
 using namespace troupe;
 using nlohmann::json;
-
-namespace {
-
-const std::filesystem::path source_folder = TROUPE_SOURCE_DIR;
-
-}  // namespace
 
 TEST_CASE("help and version") {
   const scratch_folder folder;
@@ -98,7 +85,7 @@ TEST_CASE("every example of a run file parses and dry-runs") {
   const scratch_folder folder;
   prepare(folder);
   int count = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(source_folder / "examples")) {
+  for (const auto& entry : std::filesystem::directory_iterator(TROUPE_SOURCE_DIR "/examples")) {
     if (entry.path().extension() != ".toml")
       continue;
     ++count;

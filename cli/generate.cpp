@@ -1,0 +1,123 @@
+#include "models/generate.hpp"
+
+#include <memory>
+#include <random>
+#include <stdexcept>
+#include <thread>
+
+#include <fmt/core.h>
+
+#include "cli/command.hpp"
+#include "cli/progress.hpp"
+#include "cli/saved_model.hpp"
+#include "runtime/error.hpp"
+
+namespace troupe {
+
+namespace {
+
+struct generate_options {
+  std::string path;
+  std::string prompt;
+  generation_settings settings;
+  int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+};
+
+/// Turns tokens into text as they come. A character may take several tokens, and a piece's text may depend on the one
+/// before it: what is held back until it is certain is decoded together with the last tokens that were written.
+class text_stream {
+ public:
+  explicit text_stream(const tokenizer& tokens) : tokenizer_(tokens) {}
+
+  void add(std::int32_t token) {
+    window_.push_back(token);
+    const auto text = tokenizer_.decode(window_);
+    constexpr std::string_view incomplete = "\xef\xbf\xbd";  // U+FFFD
+    if (text.size() > written_bytes_ && !text.ends_with(incomplete))
+      write(text);
+  }
+
+  /// Writes what was held back.
+  void finish() {
+    const auto text = tokenizer_.decode(window_);
+    if (text.size() > written_bytes_)
+      write(text);
+  }
+
+ private:
+  void write(const std::string& text) {
+    fmt::print("{}", std::string_view(text).substr(written_bytes_));
+    std::fflush(stdout);
+    // What was just written becomes the context of what comes.
+    window_.erase(window_.begin(), window_.begin() + static_cast<std::ptrdiff_t>(context_tokens_));
+    context_tokens_ = window_.size();
+    written_bytes_ = tokenizer_.decode(window_).size();
+  }
+
+  const tokenizer& tokenizer_;
+  std::vector<std::int32_t> window_;
+  std::size_t context_tokens_ = 0;  ///< of the window, written before the last write
+  std::size_t written_bytes_ = 0;   ///< of the window's text
+};
+
+std::vector<std::int32_t> encode_prompt(const tokenizer& tokens, const std::string& prompt) {
+  if (!prompt.empty())
+    return tokens.encode(prompt);
+  // A text begins after the one before it.
+  if (tokens.end_of_document() >= 0)
+    return {tokens.end_of_document()};
+  return tokens.encode("\n");
+}
+
+exit_code generate_text(const generate_options& options) {
+  console people(stderr, false);
+  const auto saved =
+    load_saved_model(options.path, [&](const std::string& message) { people.warn("warning: " + message); });
+  const auto& tokens = saved.require_tokens();
+  auto settings = options.settings;
+  settings.context = saved.run.model.context;
+  settings.stop_token = tokens.end_of_document();
+  const auto on = cpu_device().make_stream({options.threads});
+  const auto prompt = encode_prompt(tokens, options.prompt);
+  fmt::print("{}", options.prompt);
+  text_stream out(tokens);
+  try {
+    generate(*saved.model, *on, saved.parameters_on(*on), prompt, settings, [&](std::int32_t token) {
+      out.add(token);
+      return true;
+    });
+  } catch (const std::invalid_argument& fault) {
+    throw usage_error(fault.what());
+  }
+  out.finish();
+  fmt::print("\n");
+  return exit_code::done;
+}
+
+}  // namespace
+
+void add_generate(CLI::App& app, action& chosen) {
+  const auto options = std::make_shared<generate_options>();
+  auto& sampling = options->settings.sampling;
+  sampling.seed = std::random_device{}();
+  auto* command = app.add_subcommand("generate", "continue a prompt with a trained model");
+  command->add_option("CHECKPOINT", options->path, "a run directory or one of its cuts")->required();
+  command->add_option("--prompt", options->prompt, "what to continue; default: the start of a text");
+  command->add_option("--tokens", options->settings.tokens_max, "tokens to generate at most")
+    ->check(CLI::NonNegativeNumber)
+    ->capture_default_str();
+  command->add_option("--temperature", sampling.temperature, "divides the logits; 0: always the likeliest token")
+    ->check(CLI::NonNegativeNumber)
+    ->capture_default_str();
+  command->add_option("--top-k", sampling.top_k, "only the k likeliest tokens; 0: all")
+    ->check(CLI::NonNegativeNumber)
+    ->capture_default_str();
+  command->add_option("--top-p", sampling.top_p, "only the fewest tokens that have this probability together")
+    ->check(CLI::Range(0.0, 1.0))
+    ->capture_default_str();
+  command->add_option("--seed", sampling.seed, "the same seed gives the same text; default: another one each time");
+  command->add_option("--threads", options->threads, "default: one for each core")->check(CLI::PositiveNumber);
+  command->callback([&chosen, options] { chosen = [options] { return generate_text(*options); }; });
+}
+
+}  // namespace troupe

@@ -48,8 +48,8 @@ job_memory predict_memory(const model& of, const job_settings& settings, std::in
     result.copies_bytes = one.parameters_bytes + one.optimizer_bytes;
   else if (evaluation.batches > 0 && within(evaluation.every))
     result.copies_bytes = one.parameters_bytes;
-  if (settings.consistency.mode != consistency_mode::sync)
-    result.copies_bytes += (lanes - 1) * one.parameters_bytes;
+  if (settings.consistency.mode != consistency_mode::sync)  // each lane may read a version of its own
+    result.copies_bytes += lanes * one.parameters_bytes;
   return result;
 }
 

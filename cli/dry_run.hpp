@@ -16,7 +16,7 @@ struct dry_run {
   std::size_t tensors = 0;
   double flops_per_token = 0.0;
   std::size_t job_bytes = 0;      ///< that the actors will take
-  std::size_t process_bytes = 0;  ///< that this process holds now: code, libraries, data
+  std::size_t process_bytes = 0;  ///< that the process takes besides: code, threads, data
   std::string memory;             ///< for people
   std::string actors;             ///< the tree, a name a line
 };

@@ -176,6 +176,33 @@ TEST_CASE("supervision that gives up exits with 4") {
   CHECK(err.find("replica/0") != std::string::npos);
 }
 
+TEST_CASE("a second signal leaves at once") {
+  const scratch_folder folder;
+  prepare(folder);
+  const process child(folder, {"train", "small.toml", "training.steps=1000000", "training.batch=4000"});
+  const auto directory = folder.path() / "runs" / "small";
+  for (int i = 0; i < 600 && read_file(directory / "events.jsonl").empty(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  child.signal(SIGINT);  // a step takes long enough for the second signal to come before the cut
+  for (int i = 0; i < 10'000 && child.err().find("interrupted: saving a cut") == std::string::npos; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  child.signal(SIGINT);
+  CHECK(child.wait() == 130);
+  CHECK(child.err().find("leaving at once, nothing is saved") != std::string::npos);
+}
+
+TEST_CASE("a run that is done is resumed to nothing more") {
+  const scratch_folder folder;
+  prepare(folder);
+  const auto first = run(folder, {"train", "small.toml", "--json"});
+  REQUIRE(first.code == 0);
+  const auto again = run(folder, {"train", "small.toml", "--json", "--resume"});
+  CAPTURE(again.err);
+  REQUIRE(again.code == 0);
+  CHECK(lines_of(again.out).back()["steps"] == 20);
+  CHECK(lines_of(again.out).back()["fingerprint"] == lines_of(first.out).back()["fingerprint"]);
+}
+
 TEST_CASE("the first signal saves a cut and leaves; the run can be resumed") {
   const scratch_folder folder;
   prepare(folder);

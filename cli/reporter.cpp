@@ -74,7 +74,7 @@ void reporter::on_event(const child_event& event) {
   using kind = child_event::kind;
   // Starts and stops are the ordinary course of things.
   if (event.what == kind::restarting)
-    people_.say(fmt::format("restarting {} | {}", event.child, event.explanation));
+    people_.say("restart | " + event.explanation);
   else if (event.what == kind::escalated)
     people_.warn(fmt::format("warning: {} gave up: {}", event.supervisor, event.explanation));
   else if (event.what == kind::abandoned)

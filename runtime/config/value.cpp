@@ -1,7 +1,9 @@
 #include "runtime/config/value.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 
@@ -189,13 +191,12 @@ value parse_toml(std::string_view text, const std::string& source) {
 }
 
 value load_toml(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
   std::error_code ignored;
-  if (!file || std::filesystem::is_directory(path, ignored))
-    throw input_error(fmt::format("{}: cannot read this file: {}", path.string(),
-                                  std::filesystem::is_directory(path, ignored) ? "it is a folder"
-                                  : std::filesystem::exists(path, ignored)     ? "permission denied"
-                                                                               : "no such file"));
+  if (std::filesystem::is_directory(path, ignored))
+    fail({path.string()}, "this is a folder, not a file");
+  std::ifstream file(path, std::ios::binary);
+  if (!file)
+    fail({path.string()}, fmt::format("cannot read this file: {}", std::strerror(errno)));
   std::string text(text_bytes_max + 1, '\0');  // one more than is allowed shows that there is more
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<std::size_t>(file.gcount()));

@@ -46,7 +46,7 @@ std::string quote(std::string_view text);
 /// more deeply nested than any configuration is.
 value parse_toml(std::string_view text, const std::string& source);
 
-/// The same from a file; throws input_error where it cannot be read.
+/// The same from a file; throws config_error also where it cannot be read.
 value load_toml(const std::filesystem::path& path);
 
 /// Puts `key.path=value` into the table `root`, over what stands there. The value is in TOML's syntax; what is not is

@@ -52,9 +52,9 @@ TEST_CASE("text beyond any configuration is refused") {
 }
 
 TEST_CASE("files that cannot be read are named") {
-  CHECK_THROWS_WITH_AS(load_toml("/nowhere/run.toml"), "/nowhere/run.toml: cannot read this file: no such file",
-                       input_error);
-  CHECK_THROWS_WITH_AS(load_toml("/"), "/: cannot read this file: it is a folder", input_error);
+  CHECK_THROWS_WITH_AS(load_toml("/nowhere/run.toml"),
+                       "/nowhere/run.toml: cannot read this file: No such file or directory", config_error);
+  CHECK_THROWS_WITH_AS(load_toml("/"), "/: this is a folder, not a file", config_error);
 }
 
 TEST_CASE("values are found and located by path") {

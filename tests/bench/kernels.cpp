@@ -128,7 +128,8 @@ std::vector<kernel> kernels_of(const configuration& c, bench& b) {
         s.linear_activation_forward(activation::gelu_tanh, input, matrix, offsets, result, active);
       });
     else
-      add("linear_forward " + label, c.layers, flops, size, [=, &s] { s.linear_forward(input, matrix, offsets, result); });
+      add("linear_forward " + label, c.layers, flops, size,
+          [=, &s] { s.linear_forward(input, matrix, offsets, result); });
     add("linear_backward " + label + " x", c.layers, flops, size,
         [=, &s] { s.linear_backward(result, input, matrix, dinput, {}, {}); });
     add("linear_backward " + label + " w", c.layers, flops, size + static_cast<double>(matrix.count()),

@@ -49,7 +49,9 @@ struct backward_memory {
 void unpack_rows(const float* in, std::int64_t rows, std::int64_t size, float* out, std::int64_t stride) noexcept {
   const auto padded = round_up(size, lanes);
   for (std::int64_t r = 0; r < rows; ++r)
-    each_vector(size, [&](std::int64_t i, auto part) { store(out + r * stride + i, load(in + r * padded + i, part), part); });
+    each_vector(size, [&](std::int64_t i, auto part) {
+      store(out + r * stride + i, load(in + r * padded + i, part), part);
+    });
 }
 
 }  // namespace
@@ -77,10 +79,12 @@ void cpu_stream::attention_backward(const attention_shape& geometry, const dropo
       float* weights = own.weights + i * key_tile;
       float* dscores = own.dscores + i * key_tile;
       if (seen_by_any > 0) {
-        multiply_block(count, seen_by_any, {own.queries + i * padded, padded, 1, own.keys_across + k * size, key_tile, size},
-                       scale, tile_store::overwrite, weights, key_tile);
-        multiply_block(count, seen_by_any, {own.douts + i * padded, padded, 1, own.values_across + k * size, key_tile, size},
-                       1.0f, tile_store::overwrite, dscores, key_tile);
+        multiply_block(count, seen_by_any,
+                       {own.queries + i * padded, padded, 1, own.keys_across + k * size, key_tile, size}, scale,
+                       tile_store::overwrite, weights, key_tile);
+        multiply_block(count, seen_by_any,
+                       {own.douts + i * padded, padded, 1, own.values_across + k * size, key_tile, size}, 1.0f,
+                       tile_store::overwrite, dscores, key_tile);
       }
       for (std::int64_t r = 0; r < count; ++r) {
         const auto seen = std::clamp<std::int64_t>(q + i + r + 1 - k, 0, width);
@@ -109,9 +113,11 @@ void cpu_stream::attention_backward(const attention_shape& geometry, const dropo
       const auto count = std::min<std::int64_t>(tile_rows, width - s);
       // The first of the rows that sees any of these keys.
       const auto first = std::max<std::int64_t>(k + s - q, 0), depth = rows - first;
-      multiply_block(count, size, {own.weights + first * key_tile + s, 1, key_tile, own.douts + first * padded, padded, depth},
-                     1.0f, tile_store::add, own.dvalues + (k + s) * padded, padded);
-      multiply_block(count, size, {own.dscores + first * key_tile + s, 1, key_tile, own.queries + first * padded, padded, depth},
+      multiply_block(count, size,
+                     {own.weights + first * key_tile + s, 1, key_tile, own.douts + first * padded, padded, depth}, 1.0f,
+                     tile_store::add, own.dvalues + (k + s) * padded, padded);
+      multiply_block(count, size,
+                     {own.dscores + first * key_tile + s, 1, key_tile, own.queries + first * padded, padded, depth},
                      1.0f, tile_store::add, own.dkeys + (k + s) * padded, padded);
     }
   };

@@ -96,7 +96,9 @@ void cpu_stream::attention_forward(const attention_shape& geometry, const dropou
       for (std::int64_t r = 0; r < rows; ++r) {
         float* to = out.mutable_data<float>() + ((sequence * time + q + r) * heads + head) * size;
         const float share = 1.0f / block.sum[r];
-        each_vector(size, [&](std::int64_t i, auto part) { store(to + i, load(sums + r * padded + i, part) * share, part); });
+        each_vector(size, [&](std::int64_t i, auto part) {
+          store(to + i, load(sums + r * padded + i, part) * share, part);
+        });
         log_sum_exp.mutable_data<float>()[task * time + q + r] = block.greatest[r] + std::log(block.sum[r]);
       }
     }
@@ -121,7 +123,8 @@ void cpu_stream::attention_cached(const attention_shape& geometry, std::int64_t 
   }
   const float scale = score_scale(geometry);
   const tensor memory = scratch(capacity * team_.size());
-  team_.run(batch * heads, [&, time = time, heads = heads, kv_heads = kv_heads, size = size](std::int64_t task, int member) {
+  team_.run(batch * heads, [&, time = time, heads = heads, kv_heads = kv_heads, size = size](std::int64_t task,
+                                                                                              int member) {
     const auto sequence = task / heads, head = task % heads;
     const head_rows in(geometry, qkv, sequence, head);
     const auto first = sequence * capacity * row + head / (heads / kv_heads) * size;

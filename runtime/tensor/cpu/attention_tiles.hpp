@@ -18,8 +18,8 @@ inline constexpr std::int64_t key_tile = 128;
 
 constexpr std::int64_t round_up(std::int64_t count, std::int64_t unit) { return (count + unit - 1) / unit * unit; }
 
-/// c[rows, columns] = alpha * a * b or += that; see `tile_operands`. Whole vectors of b and c are touched up to `columns`
-/// rounded up.
+/// c[rows, columns] = alpha * a * b or += that; see `tile_operands`. Whole vectors of b and c are touched, up to
+/// `columns` rounded up.
 inline void multiply_block(std::int64_t rows, std::int64_t columns, const tile_operands& in, float alpha,
                            tile_store how, float* c, std::int64_t c_row) noexcept {
   const auto vectors = (columns + lanes - 1) / lanes, across = (vectors + tile_vectors - 1) / tile_vectors;
@@ -31,7 +31,7 @@ inline void multiply_block(std::int64_t rows, std::int64_t columns, const tile_o
       const auto first = tile * vectors / across, last = (tile + 1) * vectors / across;
       part.b = in.b + first * lanes;
       tile_kernel(std::min<std::int64_t>(rows - i, tile_rows), last - first)(
-          part, {c + i * c_row + first * lanes, c_row, alpha, how, static_cast<int>(lanes)});
+          part, {c + i * c_row + first * lanes, c_row, alpha, how});
     }
   }
 }

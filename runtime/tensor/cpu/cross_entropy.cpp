@@ -49,7 +49,8 @@ void cpu_stream::linear_cross_entropy(const tensor& hidden, const tensor& weight
                                       const tensor& losses, const tensor& dhidden, const tensor& dweight,
                                       bool fresh) {
   const auto vocabulary = weight.shape()[0], channels = weight.shape()[1], rows = targets.count();
-  assert(hidden.count() == rows * channels && losses.count() == rows && (!dhidden || dhidden.count() == hidden.count()));
+  assert(hidden.count() == rows * channels && losses.count() == rows);
+  assert(!dhidden || dhidden.count() == hidden.count());
   const auto rows_max =
       std::clamp<std::int64_t>(logits_bytes_max / static_cast<std::int64_t>(sizeof(float)) / vocabulary, 1, rows);
   const auto chunks = (rows + rows_max - 1) / rows_max, chunk_rows = (rows + chunks - 1) / chunks;

@@ -23,14 +23,14 @@ struct tile_extent {
   }
 };
 
-/// Whether oneDNN packs its operands, by its own rule. Where it does not, it is slower with transposed operands (a right
-/// one by a tenth, a left one by up to a half), so those are turned for it.
+/// Whether oneDNN packs its operands, by its own rule. Where it does not, it is slower with transposed operands (a
+/// right one by a tenth, a left one by up to a half), so those are turned for it.
 bool is_packed(const tile_extent& tile) {
   return 1.0 / static_cast<double>(tile.rows) + 1.0 / static_cast<double>(tile.columns) < 0.00196;
 }
 
-/// Halves sides until there are two tiles, where that is worth waking a helper; then on, as long as tiles are large and
-/// oneDNN gets no slower for it; and in any case until a tile takes no more than about ten milliseconds.
+/// Halves sides until there are two tiles, where that is worth waking a helper; then on, as long as tiles are large
+/// and oneDNN gets no slower for it; and in any case until a tile takes no more than about ten milliseconds.
 tile_extent tile_of(const gemm_shape& shape, bool turns_a) {
   constexpr double flops_min = 8e6, flops_some = 100e6, flops_max = 2e9;
   constexpr std::int64_t side_min = 128, side_full = 768;
@@ -43,7 +43,8 @@ tile_extent tile_of(const gemm_shape& shape, bool turns_a) {
     const tile_extent fewer_columns{tile.rows, half(tile.columns, column_unit)};
     // Tiles side by side would each turn the same rows of a.
     const bool prefers_rows = tile.rows >= (turns_a ? std::min(tile.columns, 2 * side_min) : tile.columns);
-    const auto& next = is_packed(fewer_rows) || (prefers_rows && !is_packed(fewer_columns)) ? fewer_rows : fewer_columns;
+    const bool by_rows = is_packed(fewer_rows) || (prefers_rows && !is_packed(fewer_columns));
+    const auto& next = by_rows ? fewer_rows : fewer_columns;
     const auto side = std::max(tile.rows, tile.columns);
     const bool keeps_speed = is_packed(next) || !is_packed(whole);
     const double flops = tile.flops(shape.depth);
@@ -71,8 +72,8 @@ class single_threaded {
 };
 
 /// One part of the product by the library; c += where it accumulates.
-void multiply(const gemm_shape& part, const matrix_view& a, const matrix_view& b, float alpha, bool accumulate, float* c,
-              std::int64_t c_row) {
+void multiply(const gemm_shape& part, const matrix_view& a, const matrix_view& b, float alpha, bool accumulate,
+              float* c, std::int64_t c_row) {
   [[maybe_unused]] const auto status =
       dnnl_sgemm(a.is_transposed ? 'T' : 'N', b.is_transposed ? 'T' : 'N', part.rows, part.columns, part.depth, alpha,
                  a.data, a.row, b.data, b.row, accumulate ? 1.0f : 0.0f, c, c_row);

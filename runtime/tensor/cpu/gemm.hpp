@@ -16,7 +16,9 @@ struct matrix_view {
 
   matrix_view transposed() const noexcept { return {data, row, !is_transposed}; }
   /// Without the rows before i, or the columns before j, of what this stands for.
-  matrix_view from_row(std::int64_t i) const noexcept { return {data + i * (is_transposed ? 1 : row), row, is_transposed}; }
+  matrix_view from_row(std::int64_t i) const noexcept {
+    return {data + i * (is_transposed ? 1 : row), row, is_transposed};
+  }
   matrix_view from_column(std::int64_t j) const noexcept {
     return {data + j * (is_transposed ? row : 1), row, is_transposed};
   }
@@ -39,7 +41,9 @@ class finisher {
     requires(!std::is_same_v<std::remove_cvref_t<F>, finisher>)
   finisher(F&& f)  // NOLINT: a view of a callable, for the length of one call
       : context_(const_cast<void*>(static_cast<const void*>(&f))),
-        call_([](void* context, const finished_part& part) { (*static_cast<std::remove_reference_t<F>*>(context))(part); }) {}
+        call_([](void* context, const finished_part& part) {
+          (*static_cast<std::remove_reference_t<F>*>(context))(part);
+        }) {}
 
   void operator()(const finished_part& part) const {
     if (call_)

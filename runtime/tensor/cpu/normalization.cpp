@@ -35,7 +35,9 @@ void forward_row(const forward_arguments& in, std::int64_t row) noexcept {
   if (in.delta) {
     const float* delta = in.delta + row * columns;
     float* residual = in.residual + row * columns;
-    each_vector(columns, [&](std::int64_t c, auto part) { store(residual + c, load(x + c, part) + load(delta + c, part), part); });
+    each_vector(columns, [&](std::int64_t c, auto part) {
+      store(residual + c, load(x + c, part) + load(delta + c, part), part);
+    });
     x = residual;
   }
   float mean = 0.0f;

@@ -58,15 +58,6 @@ inline void store(float* p, floats v, first_lanes part) noexcept {
 #endif
 }
 
-/// Past the caches, for what is not read again soon; REQUIRES: p is aligned to 64 bytes.
-inline void stream_store(float* p, floats v) noexcept {
-#if defined(__AVX512F__)
-  _mm512_stream_ps(p, (__m512)v);
-#else
-  store(p, v);
-#endif
-}
-
 /// Calls body(first, part) for [0, count) in vectors; the last may be partial.
 template <class Body>
 [[gnu::always_inline]] inline void each_vector(std::int64_t count, Body&& body) {

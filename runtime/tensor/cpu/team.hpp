@@ -63,8 +63,10 @@ class team {
       return;
     }
     using body_type = std::remove_reference_t<Body>;
-    share(tasks, [](void* context, std::int64_t task, int member) { (*static_cast<body_type*>(context))(task, member); },
-          const_cast<void*>(static_cast<const void*>(&body)));
+    const call run_task = [](void* context, std::int64_t task, int member) {
+      (*static_cast<body_type*>(context))(task, member);
+    };
+    share(tasks, run_task, const_cast<void*>(static_cast<const void*>(&body)));
   }
 
   /// Calls body(first, last) for the pieces of [0, count), each of `grain` items but the last.

@@ -1,7 +1,7 @@
 #pragma once
 
-/// The innermost loop of every matrix product: a tile of c stays in registers while outer products of a column of a
-/// and a row of b are added to it.
+/// The innermost loop of attention's small products: a tile of c stays in registers while outer products of a column of
+/// a and a row of b are added to it.
 
 #include <array>
 #include <cstdint>
@@ -11,8 +11,7 @@
 
 namespace troupe::cpu {
 
-// As large a tile as the registers hold beside a row of b and an element of a. With three vectors of b to an element
-// of a, loads are so few that a need not be packed.
+// As large a tile as the registers hold beside a row of b and an element of a.
 #if defined(__AVX512F__)
 inline constexpr int tile_rows = 8;
 inline constexpr int tile_vectors = 3;
@@ -37,13 +36,12 @@ struct tile_operands {
   std::int64_t depth;
 };
 
-/// Where it goes: c = alpha * a * b or += that. Of the last vector of a row, this many lanes.
+/// Where it goes: c = alpha * a * b or += that.
 struct tile_target {
   float* c;
   std::int64_t row;
   float alpha;
   tile_store how;
-  int last_lanes;
 };
 
 template <int Rows, int Vectors>
@@ -52,7 +50,7 @@ void multiply_tile(const tile_operands& in, const tile_target& out) noexcept {
   const float* a = in.a;
   const float* b = in.b;
   const auto a_row = in.a_row, a_step = in.a_step, b_step = in.b_step;
-  const auto add_product = [&] {
+  for (auto k = in.depth; k > 0; --k, a += a_step, b += b_step) {
     floats row[Vectors];
 #pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v)
@@ -64,52 +62,20 @@ void multiply_tile(const tile_operands& in, const tile_target& out) noexcept {
       for (int v = 0; v < Vectors; ++v)
         sums[m][v] += element * row[v];
     }
-    a += a_step;
-    b += b_step;
-  };
-  // While a cache line of each row of a is used up, fetch the next tile's, which hardware does not foresee where rows
-  // are short, and a row of c, so that it is near when the sums are ready.
-  auto k = in.depth;
-  for (int m = 0; k >= lanes; k -= lanes, ++m) {
-    if (a_step == 1) {
-#pragma GCC unroll 16
-      for (int row = 0; row < Rows; ++row)
-        __builtin_prefetch(a + (Rows + row) * a_row);
-    }
-    if (m < Rows) {
-#pragma GCC unroll 4
-      for (int v = 0; v < Vectors; ++v)
-        __builtin_prefetch(out.c + m * out.row + v * lanes, 1);
-    }
-#pragma GCC unroll 1
-    for (int i = 0; i < lanes; ++i)
-      add_product();
   }
-  for (; k > 0; --k)
-    add_product();
-
-  const auto write = [&](auto part, auto combine) {
+  const auto write = [&](auto combine) {
 #pragma GCC unroll 16
-    for (int m = 0; m < Rows; ++m) {
-      float* c = out.c + m * out.row;
+    for (int m = 0; m < Rows; ++m)
 #pragma GCC unroll 4
-      for (int v = 0; v + 1 < Vectors; ++v)
-        store(c + v * lanes, combine(load(c + v * lanes), sums[m][v]));
-      float* last = c + (Vectors - 1) * lanes;
-      store(last, combine(load(last, part), sums[m][Vectors - 1]), part);
-    }
+      for (int v = 0; v < Vectors; ++v) {
+        float* c = out.c + m * out.row + v * lanes;
+        store(c, combine(c, sums[m][v] * out.alpha));
+      }
   };
-  const float alpha = out.alpha;
-  const auto write_part = [&](auto part) {
-    if (out.how == tile_store::add)
-      write(part, [alpha](floats before, floats sum) { return before + sum * alpha; });
-    else
-      write(part, [alpha](floats, floats sum) { return sum * alpha; });
-  };
-  if (out.last_lanes == lanes)
-    write_part(all_lanes{});
+  if (out.how == tile_store::add)
+    write([](const float* c, floats product) { return load(c) + product; });
   else
-    write_part(first_lanes{out.last_lanes});
+    write([](const float*, floats product) { return product; });
 }
 
 using tile_function = void (*)(const tile_operands&, const tile_target&) noexcept;

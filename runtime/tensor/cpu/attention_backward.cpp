@@ -50,6 +50,7 @@ void unpack_rows(const float* in, std::int64_t rows, std::int64_t size, float* o
   const auto padded = round_up(size, lanes);
   for (std::int64_t r = 0; r < rows; ++r)
     each_vector(size, [&](std::int64_t i, auto part) {
+      __builtin_prefetch(out + (r + rows_ahead) * stride + i, 1);
       store(out + r * stride + i, load(in + r * padded + i, part), part);
     });
 }

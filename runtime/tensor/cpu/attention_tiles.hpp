@@ -57,11 +57,17 @@ inline float score_scale(const attention_shape& geometry) {
   return static_cast<float>(1.0 / std::sqrt(static_cast<double>(geometry.head_size)));
 }
 
+/// Rows of projections are far apart: the hardware does not foresee the next one, so copies fetch this far ahead.
+inline constexpr std::int64_t rows_ahead = 16;
+
 /// Copies rows of `size` elements, `stride` apart, to rows padded with zeros to whole vectors.
 inline void pack_rows(const float* in, std::int64_t stride, std::int64_t rows, std::int64_t size, float* out) noexcept {
   const auto padded = round_up(size, lanes);
   for (std::int64_t r = 0; r < rows; ++r)
-    each_vector(size, [&](std::int64_t i, auto part) { store(out + r * padded + i, load(in + r * stride + i, part)); });
+    each_vector(size, [&](std::int64_t i, auto part) {
+      __builtin_prefetch(in + (r + rows_ahead) * stride + i);
+      store(out + r * padded + i, load(in + r * stride + i, part));
+    });
 }
 
 /// Transposes rows into tiles of `key_tile` columns: element (row s, i) to tile s / key_tile, at [i][s % key_tile].

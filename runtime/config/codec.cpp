@@ -152,7 +152,7 @@ bool read_choice(const value& from, const reading& how, const std::vector<std::s
   const auto* found = from.as<std::string>();
   const auto known = found ? std::find(choices.begin(), choices.end(), *found) : choices.end();
   if (known == choices.end()) {
-    const auto similar = found ? nearest(*found, choices) : std::string_view{};
+    const auto similar = found ? nearest(*found, choices) : std::string{};
     how.reject(from, join_choices(quoted), similar.empty() ? "" : fmt::format("a similar one is {}", quote(similar)));
     return false;
   }

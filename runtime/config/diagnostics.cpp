@@ -81,11 +81,11 @@ void diagnostics::throw_if_failed() const {
     throw config_error(found_);
 }
 
-std::string_view nearest(std::string_view word, const std::vector<std::string>& candidates) {
+std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
   constexpr std::size_t word_bytes_max = 64;  // longer words are not slips of any key
   if (word.size() > word_bytes_max)
     return {};
-  std::string_view best;
+  std::string best;
   std::size_t best_distance = std::max<std::size_t>(word.size() / 3, 1) + 1;
   for (const auto& candidate : candidates) {
     const auto distance = edit_distance(word, candidate);

@@ -55,7 +55,7 @@ class diagnostics {
 
 /// The candidate nearest to `word` by edits (insert, delete, replace, swap of neighbours), if it is near enough to be
 /// a slip of the finger; else empty.
-std::string_view nearest(std::string_view word, const std::vector<std::string>& candidates);
+std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
 
 /// "a, b or c".
 std::string join_choices(const std::vector<std::string>& choices);

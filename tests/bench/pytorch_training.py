@@ -2,7 +2,7 @@
 
 usage: pytorch_training.py LAYERS HEADS CHANNELS CONTEXT BATCH VOCABULARY BIAS SECONDS
 
-Prints the seconds of the median step, the peak resident memory in bytes, and 0.
+Prints the seconds of the median step, the peak resident memory in bytes, and zeros for what only Troupe measures.
 """
 import math
 import os
@@ -88,4 +88,4 @@ while time.perf_counter() - begin < budget or len(seconds) < 6:
     optimizer.zero_grad(set_to_none=True)
     seconds.append(time.perf_counter() - start)
 seconds = sorted(seconds[3:])
-print(seconds[len(seconds) // 2], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, 0)
+print(seconds[len(seconds) // 2], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, 0, 0)

@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -29,11 +30,10 @@
 
 #include <fmt/format.h>
 
+#include "actors/job_memory.hpp"
 #include "actors/job_root.hpp"
 #include "actors/lane_pass.hpp"
 #include "actors/shard_memory.hpp"
-#include "models/gradient_clipping.hpp"
-#include "models/memory.hpp"
 #include "models/transformer.hpp"
 #include "runtime/tensor/cpu/peak.hpp"
 
@@ -178,6 +178,7 @@ struct measurement {
   double seconds = 0.0;  ///< of the median step
   double peak_flops = 0.0;
   double memory_bytes = 0.0;
+  double idle_bytes = 0.0;   ///< of memory_bytes: before the model exists
 };
 
 std::string output_of(const std::string& command) {
@@ -195,7 +196,7 @@ std::string output_of(const std::string& command) {
 measurement parse(const std::string& text, const std::string& command) {
   measurement found;
   std::istringstream in(text);
-  if (!(in >> found.seconds >> found.memory_bytes >> found.peak_flops)) {
+  if (!(in >> found.seconds >> found.memory_bytes >> found.peak_flops >> found.idle_bytes)) {
     fmt::print(stderr, "this failed: {}\n{}\n", command, text);
     std::exit(1);
   }
@@ -272,12 +273,11 @@ int drive(const std::string& self, const std::vector<configuration>& chosen, int
           return flops / each.rounds[r].seconds / source.rounds[r].peak_flops;
         });
         std::string predicted;
-        if (each.name.starts_with("actors, 1")) {
-          const auto inputs = inputs_of(of);
-          const auto rule = make_optimizer({});
+        if (each.name.starts_with("actors")) {
+          const auto lanes = each.name.starts_with("actors, 2") ? 2u : 1u;
+          const auto job = predict_memory(*inputs_of(of).model, settings_of(of, lanes, 1), of.context);
           predicted = fmt::format("{:.0f} MiB",
-                                  static_cast<double>(estimate_memory(*inputs.model, *rule, of.batch, of.context)
-                                                          .total_bytes()) / 0x1p20);
+                                  (static_cast<double>(job.total_bytes()) + each.rounds[0].idle_bytes) / 0x1p20);
         }
         fmt::print("{:<16} {:>7}  {:<24} {:>9.0f} {:>7.1f}% {:>11} {:>12} {:>7.0f} MiB {:>11}\n", of.name, cores,
                    each.name, tokens / seconds, 100.0 * share,
@@ -304,11 +304,12 @@ int run(int argc, char** argv) {
     pin(std::stoi(words[5]));
     const auto& of = *find(words[2]);
     const auto peak = measure_fma_peak(std::stoi(words[5]));
+    const auto idle_bytes = peak_memory_bytes();
     const auto budget = std::stod(words[6]);
     const auto seconds = words[1] == "actors" ? time_actors(of, static_cast<std::uint32_t>(std::stoul(words[3])),
                                                             std::stoi(words[4]), budget)
                                               : time_bare_loop(of, std::stoi(words[4]), budget);
-    fmt::print("{} {} {}\n", seconds, peak_memory_bytes(), peak);
+    fmt::print("{} {} {} {}\n", seconds, peak_memory_bytes(), peak, idle_bytes);
     return 0;
   }
   std::vector<configuration> chosen;

@@ -1,10 +1,11 @@
 /// How long a cut of GPT-2 124M holds training up, and how long it takes to write and to load.
 ///
-///     build/bin/bench_checkpoint_pause [FOLDER ON THE DISK TO MEASURE] [STEPS]
+///     build/bin/bench_checkpoint_pause [FOLDER ON THE DISK TO MEASURE] [STEPS] [LANES]
 ///
 /// Training writes aside what the writer still holds, so a cut costs a handle where it is taken; the next update pays
 /// for fresh memory. Both are in the figure printed: how much longer the steps around a cut took than the median step.
-/// While the file is being written, its thread competes for cores: "while writing" tells the steps meanwhile.
+/// While the files are being written, their thread competes for cores: with fewer lanes than cores it has one of its
+/// own, and what is left is the price of writing aside.
 
 #include <algorithm>
 #include <chrono>
@@ -49,7 +50,9 @@ double read_once(const std::filesystem::path& folder) {
 int main(int argc, char** argv) {
   const std::filesystem::path parent = argc > 1 ? argv[1] : std::filesystem::temp_directory_path();
   const std::uint64_t steps = argc > 2 ? std::stoull(argv[2]) : 40;
-  const auto folder = parent / fmt::format("troupe-bench-cut-{}", std::chrono::steady_clock::now().time_since_epoch().count());
+  const auto lanes = argc > 3 ? static_cast<std::uint32_t>(std::stoul(argv[3])) : 2;
+  const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
+  const auto folder = parent / fmt::format("troupe-bench-cut-{}", now);
 
   auto shape = transformer_settings::gpt2();
   shape.layers = shape.heads = 12;
@@ -68,8 +71,8 @@ int main(int argc, char** argv) {
   job_settings settings;
   settings.training.steps = steps;
   settings.training.batch = 4;
-  settings.training.lanes = 2;
-  settings.runtime.shards = 2;
+  settings.training.lanes = lanes;
+  settings.runtime.shards = lanes;
   settings.evaluation.batches = 0;
   settings.checkpoint.every = 8;
   settings.checkpoint.at_end = false;
@@ -104,8 +107,13 @@ int main(int argc, char** argv) {
   fmt::print("taking the handles stops a shard for {:.6f} s (median)\n", median(pauses));
   fmt::print("the step after a cut takes {:.3f} s longer: {:.1f} % of a step (median of {})\n", median(around) - step,
              100.0 * (median(around) - step) / step, around.size());
+  fmt::print("  each:");
+  for (const auto seconds : around)
+    fmt::print(" {:.3f}", seconds - step);
+  fmt::print(" s; the first takes fresh memory from the system\n");
   if (!writing.empty())
-    fmt::print("later steps while writing take {:.3f} s longer (median of {})\n", median(writing) - step, writing.size());
+    fmt::print("later steps while writing take {:.3f} s longer (median of {})\n", median(writing) - step,
+               writing.size());
   fmt::print("writing takes {:.2f} s: {:.2f} GB/s, flushed\n", median(writes),
              static_cast<double>(cuts.back().size_bytes) / 1e9 / median(writes));
 

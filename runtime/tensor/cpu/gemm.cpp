@@ -23,8 +23,8 @@ struct tile_extent {
   }
 };
 
-/// Whether oneDNN packs its operands, by its own rule. Where it does not, it is slower with transposed operands (a
-/// right one by a tenth, a left one by up to a half), so those are turned for it.
+/// Whether oneDNN packs its operands, by its own rule. Where it does not, it is slower by a tenth with a transposed right
+/// operand, which is then turned for it; a transposed left one, slower by up to a half, always is.
 bool is_packed(const tile_extent& tile) {
   return 1.0 / static_cast<double>(tile.rows) + 1.0 / static_cast<double>(tile.columns) < 0.00196;
 }
@@ -41,10 +41,12 @@ tile_extent tile_of(const gemm_shape& shape, bool turns_a) {
   for (bool is_whole = true;; is_whole = false) {
     const tile_extent fewer_rows{half(tile.rows, row_unit), tile.columns};
     const tile_extent fewer_columns{tile.rows, half(tile.columns, column_unit)};
-    // Tiles side by side would each turn the same rows of a.
+    // Tiles side by side each turn the same rows of a, which matters where they are narrow.
     const bool prefers_rows = tile.rows >= (turns_a ? std::min(tile.columns, 2 * side_min) : tile.columns);
     const bool by_rows = is_packed(fewer_rows) || (prefers_rows && !is_packed(fewer_columns));
     const auto& next = by_rows ? fewer_rows : fewer_columns;
+    if (turns_a && !by_rows && !is_packed(next) && !is_whole)
+      return tile;
     const auto side = std::max(tile.rows, tile.columns);
     const bool keeps_speed = is_packed(next) || !is_packed(whole);
     const double flops = tile.flops(shape.depth);
@@ -98,7 +100,7 @@ void gemm(team& workers, device& memory, const gemm_shape& shape, const matrix_v
   if (shape.rows == 0 || shape.columns == 0)
     return;
   const auto tile = tile_of(shape, a.is_transposed);
-  const bool turns_a = a.is_transposed && !is_packed(tile);
+  const bool turns_a = a.is_transposed;
   const bool turns_b = b.is_transposed && !is_packed(tile) && shape.rows >= turned_for_rows;
 
   matrix_view right = b;

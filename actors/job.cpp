@@ -103,7 +103,7 @@ job_summary run_job(const job_inputs& inputs, const job_settings& settings, cons
     const auto names = spawn_directory(system);
     const auto root = spawn_job(system, context, log, names, self);
     self->monitor(root);
-    bool running = true, done = false, told = false;
+    bool running = true, done = false;
     while (running) {
       self->receive(
           [&](const job_done&) {
@@ -115,13 +115,17 @@ job_summary run_job(const job_inputs& inputs, const job_settings& settings, cons
             failure = down.reason;
           },
           caf::after(stop_poll) >> [] {});
-      if (stop && stop->stop && !told && !done) {
-        told = true;
+      // Told again and again: a coordinator that is restarted has forgotten, one that knows does not mind.
+      if (stop && stop->stop && !done)
         self->request(names, caf::infinite, resolve_name{"coordinator"})
-            .receive([&](const directory_entry& entry) { told = static_cast<bool>(entry.handle);
-                                                         if (entry.handle) self->send(entry.handle, stop_job{}); },
-                     [&](const caf::error&) { told = false; });
-      }
+            .receive(
+                [&](const directory_entry& entry) {
+                  if (entry.handle)
+                    self->send(entry.handle, stop_job{});
+                },
+                [](const caf::error&) {
+                  // Not published yet: the next round tells it.
+                });
     }
     if (!done) {
       if (is(failure, errc::bad_input))

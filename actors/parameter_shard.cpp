@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <optional>
 
 #include "actors/checkpoint_writer.hpp"
 #include "actors/shard_memory.hpp"
+#include "models/gradient_clipping.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
 
@@ -204,18 +204,16 @@ class shard {
     std::int64_t targets = 0;
     for (const auto& lane : lanes_)
       targets += lane.completed->targets;
-    const auto mean = 1.0 / static_cast<double>(std::max<std::int64_t>(targets, 1));
-    auto scale = mean;
+    auto scale = mean_over(targets);
     if (context_->clips()) {
       if (norms_.size() < shards_.size())
         return;
       std::sort(norms_.begin(), norms_.end(), [](const auto& a, const auto& b) { return a.shard < b.shard; });
-      double sum = 0.0;  // parameter by parameter: the same whatever the number of shards
+      std::vector<double> squares;  // in order of the space: the same sum whatever the number of shards
       for (const auto& part : norms_)
-        for (const auto square : part.sums_of_squares)
-          sum += square;
+        squares.insert(squares.end(), part.sums_of_squares.begin(), part.sums_of_squares.end());
       norms_.clear();
-      scale *= clip_factor(std::sqrt(sum) * mean);
+      scale = clip(squares, scale);
     }
     step_optimizer(summed_, scale, 1.0, version_);
     summed_.clear();
@@ -230,9 +228,9 @@ class shard {
   void apply(lane_state& lane) {
     const auto& step = *lane.completed;
     staleness_ = version_ - std::min(version_, step.version_read);
-    auto scale = 1.0 / static_cast<double>(std::max<std::int64_t>(step.targets, 1));
+    auto scale = mean_over(step.targets);
     if (context_->clips())
-      scale *= clip_factor(std::sqrt(step.gradient_sum_of_squares) * scale);
+      scale = clip({&step.gradient_sum_of_squares, 1}, scale);
     const auto& how = context_->settings.consistency;
     auto gradients = std::move(lane.gradients);
     if (how.delay_compensation != consistency_settings::compensation_kind::none && !lane.read.empty()) {
@@ -249,10 +247,13 @@ class shard {
 
   // -- both -------------------------------------------------------------------------
 
-  /// min(1, clip / norm), as torch.nn.utils.clip_grad_norm_ has it.
-  double clip_factor(double norm) {
-    gradient_norm_ = norm;
-    return std::min(1.0, context_->settings.training.clip / (norm + 1e-6));
+  /// Turns a gradient summed over targets into their mean.
+  static double mean_over(std::int64_t targets) { return 1.0 / static_cast<double>(std::max<std::int64_t>(targets, 1)); }
+
+  double clip(std::span<const double> squares, double scale) {
+    const auto clipped = clip_gradient(squares, scale, context_->settings.training.clip);
+    gradient_norm_ = clipped.norm;
+    return clipped.scale;
   }
 
   void step_optimizer(std::span<const tensor> gradients, double scale, double rate_factor, std::uint64_t step) {

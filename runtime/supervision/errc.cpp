@@ -13,8 +13,6 @@ const char* name_of(errc code) {
     case errc::escalated: return "escalated";
     case errc::unknown_name: return "unknown name";
     case errc::timed_out: return "timed out";
-    case errc::stale_epoch: return "stale epoch";
-    case errc::too_late: return "too late";
     case errc::bad_input: return "bad input";
     case errc::killed_by_chaos: return "killed by chaos";
   }

@@ -15,8 +15,6 @@ enum class errc : std::uint8_t {
   escalated = 1,   ///< a supervisor gave up; its own supervisor restarts or escalates
   unknown_name,    ///< the directory never heard the name; the asker reports a wiring fault
   timed_out,       ///< a bounded retry ran out; the asker fails upward
-  stale_epoch,     ///< the message belongs to a job epoch before a rollback; the sender starts over
-  too_late,        ///< the shard has passed the version asked for; the asker names a later one
   bad_input,       ///< restarting cannot help: the job stops and shows the message
   killed_by_chaos, ///< fault injection
 };

@@ -18,7 +18,7 @@ caf::behavior mute(caf::event_based_actor* self) {
 }
 
 caf::behavior refuses(caf::event_based_actor*) {
-  return {[](int) -> caf::result<int> { return make_error(errc::too_late, "ask for version 8"); }};
+  return {[](int) -> caf::result<int> { return make_error(errc::bad_input, "ask for version 8"); }};
 }
 
 caf::behavior dies_of_it(caf::event_based_actor* self) {
@@ -100,7 +100,7 @@ TEST_CASE_FIXTURE(fixture, "an error the holder answers with is an answer") {
   publish(1, sim.system().spawn(refuses));
   ask();
   sim.run();
-  CHECK(describe(failure) == "too late: ask for version 8");
+  CHECK(describe(failure) == "bad input: ask for version 8");
   CHECK(answers == 1);
 }
 

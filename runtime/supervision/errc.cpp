@@ -15,6 +15,8 @@ const char* name_of(errc code) {
     case errc::timed_out: return "timed out";
     case errc::bad_input: return "bad input";
     case errc::killed_by_chaos: return "killed by chaos";
+    case errc::node_lost: return "node lost";
+    case errc::moved: return "moved";
   }
   return "unknown error";
 }

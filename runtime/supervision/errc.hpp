@@ -17,6 +17,8 @@ enum class errc : std::uint8_t {
   timed_out,       ///< a bounded retry ran out; the asker fails upward
   bad_input,       ///< restarting cannot help: the job stops and shows the message
   killed_by_chaos, ///< fault injection
+  node_lost,       ///< its node is gone, or none is there to host it; a supervisor does not hold it against the actor
+  moved,           ///< told to end here and start elsewhere; nor this
 };
 
 /// An error whose context is `message`. Contexts read from the root cause on.

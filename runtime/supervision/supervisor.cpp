@@ -335,8 +335,11 @@ void supervisor_state::start(child& x) {
   x.incarnation = ++incarnations_[x.spec.name];
   try {
     x.handle = x.spec.start(self_->system(), {x.spec.name, x.incarnation, names_});
-    if (!x.handle)
-      throw std::logic_error("its factory returned no actor");
+    if (!x.handle) {
+      --incarnations_[x.spec.name];
+      x.start_at = wake_after(options_.retry_start);
+      return;
+    }
   } catch (...) {
     const auto reason = to_error(std::current_exception());
     tell(event_kind::ended, x, reason, fmt::format("{}: {}; it could not start", x.spec.name, root_cause(reason)));
@@ -361,15 +364,23 @@ void supervisor_state::restart(child& failed, const caf::error& reason) {
     return settle(failed);
   while (!restarts_in_window_.empty() && restarts_in_window_.front() + options_.window <= now())
     restarts_in_window_.pop_front();
-  if (is(reason, errc::bad_input) || restarts_in_window_.size() >= options_.intensity)
+  // Neither says anything about the child, which goes on elsewhere.
+  const bool blameless = is(reason, errc::node_lost) || is(reason, errc::moved);
+  if (is(reason, errc::bad_input) || (!blameless && restarts_in_window_.size() >= options_.intensity))
     return give_up(failed, reason);
-  restarts_in_window_.push_back(now());
-  const auto count = static_cast<std::uint32_t>(restarts_in_window_.size());
-  const backoff policy{options_.backoff_first, options_.backoff_max, options_.jitter, options_.jitter_seed};
-  const auto delay = policy.delay(count, restarts_++);
-  tell(event_kind::restarting, failed, reason,
-       fmt::format("{}: {}; restart {} of at most {} in {}", failed.spec.name, root_cause(reason), count,
-                   options_.intensity, in_words(options_.window)), delay);
+  std::chrono::milliseconds delay{0};
+  if (blameless) {
+    ++restarts_;
+    tell(event_kind::restarting, failed, reason, fmt::format("{}: {}", failed.spec.name, root_cause(reason)));
+  } else {
+    restarts_in_window_.push_back(now());
+    const auto count = static_cast<std::uint32_t>(restarts_in_window_.size());
+    const backoff policy{options_.backoff_first, options_.backoff_max, options_.jitter, options_.jitter_seed};
+    delay = policy.delay(count, restarts_++);
+    tell(event_kind::restarting, failed, reason,
+         fmt::format("{}: {}; restart {} of at most {} in {}", failed.spec.name, root_cause(reason), count,
+                     options_.intensity, in_words(options_.window)), delay);
+  }
   const auto start_at = delay.count() > 0 ? wake_after(delay) : now();
   auto concerned = options_.strategy == restart_strategy::one_for_all;
   for (auto& x : children_) {

@@ -45,7 +45,8 @@ struct child_context {
 
 struct child_spec {
   std::string name;
-  /// Spawns the child. Called on the supervisor's thread; a throw counts as a failed start.
+  /// Spawns the child. Called on the supervisor's thread; a throw counts as a failed start. An empty handle says that
+  /// there is no place for it now: it is tried again after `supervisor_options::retry_start`, which counts as nothing.
   std::function<caf::actor(caf::actor_system&, const child_context&)> start;
   restart_kind restart = restart_kind::permanent;
   /// How long the child may take to end when told to, before it is killed. Give a supervisor the sum of what its
@@ -56,7 +57,9 @@ struct child_spec {
 struct supervisor_options {
   std::string name = "supervisor";  ///< logical name, for events and escalation
   restart_strategy strategy = restart_strategy::one_for_one;
-  std::uint32_t intensity = 5;  ///< restarts within `window` before it fails upward
+  /// Restarts within `window` before it fails upward. A child that ended with errc::node_lost or errc::moved did not
+  /// fail: its restart does not count and does not wait.
+  std::uint32_t intensity = 5;
   std::chrono::milliseconds window{60'000};
   std::chrono::milliseconds backoff_first{0};  ///< before the first restart within the window; then doubled
   std::chrono::milliseconds backoff_max{10'000};
@@ -65,6 +68,7 @@ struct supervisor_options {
   /// How long a killed child may take to end before it is given up: it is wedged inside a handler, which nobody can
   /// interrupt. Its successor starts without it.
   std::chrono::milliseconds kill_within{1'000};
+  std::chrono::milliseconds retry_start{50};  ///< where a factory has no place for its child
 };
 
 /// Told to the listener, in order.

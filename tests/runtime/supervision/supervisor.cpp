@@ -267,13 +267,41 @@ TEST_CASE_FIXTURE(fixture, "a start that throws is a failure") {
 
 TEST_CASE_FIXTURE(fixture, "starts that never succeed escalate") {
   auto hopeless = puppet_spec("b");
-  hopeless.start = [](caf::actor_system&, const child_context&) -> caf::actor { return {}; };
+  hopeless.start = [](caf::actor_system&, const child_context&) -> caf::actor {
+    throw std::runtime_error("no space left");
+  };
   supervisor_options options;
   options.intensity = 3;
   supervise(options, {puppet_spec("a"), hopeless});
   settle();
   CHECK(root_cause(end)
-        == "b: its factory returned no actor; after 3 restarts in 60 s supervisor 'supervisor' gave up");
+        == "b: no space left; after 3 restarts in 60 s supervisor 'supervisor' gave up");
+}
+
+TEST_CASE_FIXTURE(fixture, "a child without a place waits for one, and that counts as nothing") {
+  int refusals = 30;
+  auto homeless = puppet_spec("b");
+  homeless.start = [&](caf::actor_system& system, const child_context&) {
+    return refusals-- > 0 ? caf::actor{} : system.spawn(puppet);
+  };
+  supervisor_options options;
+  options.intensity = 0;
+  supervise(options, {puppet_spec("a"), homeless, puppet_spec("c")});
+  settle(milliseconds{5'000});
+  CHECK(refusals < 0);
+  CHECK(log_from_here() == "started a 1, started c 1, started b 1");
+}
+
+TEST_CASE_FIXTURE(fixture, "the loss of a node and a move are not held against a child") {
+  supervisor_options options;
+  options.intensity = 0;
+  supervise(options, {puppet_spec("a")});
+  for (const auto why : {errc::node_lost, errc::moved}) {
+    send_exit(entry("a").handle, make_error(why, "node 3: the connection was closed"));
+    settle();
+  }
+  CHECK(log_from_here()
+        == "started a 1, ended a 1, restarting a 1, started a 2, ended a 2, restarting a 2, started a 3");
 }
 
 TEST_CASE_FIXTURE(fixture, "bad input is not tried twice") {

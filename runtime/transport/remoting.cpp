@@ -1,0 +1,354 @@
+#include "runtime/transport/remoting.hpp"
+
+#include <stdexcept>
+
+#include <caf/actor_proxy.hpp>
+#include <caf/detail/sync_request_bouncer.hpp>
+#include <fmt/format.h>
+
+#include "runtime/probe.hpp"
+#include "runtime/supervision/errc.hpp"
+#include "runtime/system.hpp"
+
+namespace troupe {
+
+namespace {
+
+// What remoting says to remoting; names that no codec may take.
+constexpr const char* ended_type = "remoting.ended";  ///< its sender has ended
+constexpr const char* exit_type = "remoting.exit";    ///< an exit message
+
+struct carried_error {
+  std::uint8_t code = 0;
+  std::uint64_t category = 0;
+  std::string text;
+};
+
+const address_finder no_address = [](const caf::actor&) { return actor_address{}; };
+const handle_finder no_handle = [](const actor_address&) { return caf::actor{}; };
+
+void write_error(parcel& out, const caf::error& reason) {
+  carried_error carried;
+  if (reason)
+    carried = {reason.code(), static_cast<std::uint64_t>(reason.category()), root_cause(reason)};
+  message_writer(out, no_address).write(carried);
+}
+
+caf::error read_error(const parcel& in) {
+  carried_error carried;
+  message_reader reader(in, no_handle);
+  reader.read(carried);
+  reader.expect_end();
+  if (carried.code == 0)
+    return {};
+  return {carried.code, static_cast<caf::atom_value>(carried.category), caf::make_message(std::move(carried.text))};
+}
+
+}  // namespace
+
+/// Stands for an actor of another node. It has no thread and no mailbox: what is sent to it leaves in the sender's.
+class remote_actor final : public caf::actor_proxy {
+ public:
+  remote_actor(caf::actor_config& config, actor_address where, std::weak_ptr<remoting> by)
+      : caf::actor_proxy(config), where_(std::move(where)), by_(std::move(by)) {}
+
+  void enqueue(caf::mailbox_element_ptr what, caf::execution_unit*) override {
+    if (what->mid.is_request()) {
+      caf::detail::sync_request_bouncer{make_error(errc::timed_out, "requests do not travel between nodes")}(
+          what->sender, what->mid);
+      return;
+    }
+    if (const auto by = by_.lock())
+      by->send(where_, what->sender, *what);
+  }
+
+  void kill_proxy(caf::execution_unit* context, caf::error reason) override { cleanup(std::move(reason), context); }
+
+ private:
+  actor_address where_;
+  std::weak_ptr<remoting> by_;
+};
+
+namespace {
+
+void end_proxy(const caf::actor& proxy, caf::error reason) {
+  static_cast<caf::actor_proxy*>(caf::actor_cast<caf::abstract_actor*>(proxy))->kill_proxy(nullptr, std::move(reason));
+}
+
+}  // namespace
+
+remoting::remoting(caf::actor_system& system, std::shared_ptr<network> carrier, message_codecs codecs)
+    : system_(system),
+      carrier_(std::move(carrier)),
+      codecs_(std::move(codecs)),
+      address_of_([this](const caf::actor& who) { return address_of(who); }),
+      handle_of_([this](const actor_address& where) { return handle(where); }) {}
+
+remoting::~remoting() = default;
+
+void remoting::become(node_id self) {
+  const std::lock_guard lock(mutex_);
+  self_ = self;
+}
+
+node_id remoting::self() const {
+  const std::lock_guard lock(mutex_);
+  return self_;
+}
+
+// -- who lives here -----------------------------------------------------------------
+
+void remoting::host(const std::string& name, std::uint64_t incarnation, const caf::actor& who) {
+  actor_address here;
+  {
+    const std::lock_guard lock(mutex_);
+    here = {self_, name, incarnation};
+    addresses_[who->id()] = here;
+    local_[name] = {incarnation, who};
+    // Nobody will ever be what these were kept for.
+    const auto older = early_.lower_bound({self_, name, 0});
+    for (auto each = older; each != early_.end() && each->first < here;) {
+      counters_.stale_dropped += each->second.size();
+      early_count_ -= each->second.size();
+      each = early_.erase(each);
+    }
+    early_[here];  // what comes now waits behind what came early
+  }
+  who->attach_functor([weak = weak_from_this(), here](const caf::error& reason) {
+    if (const auto me = weak.lock())
+      me->local_ended(here.name, here.incarnation, reason);
+  });
+  for (;;) {
+    std::vector<parcel> waiting;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto found = early_.find(here);
+      if (found == early_.end())
+        return;
+      if (found->second.empty()) {
+        early_.erase(found);
+        return;
+      }
+      waiting.swap(found->second);
+      early_count_ -= waiting.size();
+    }
+    probe("remoting: a parcel came before its receiver");
+    for (const auto& each : waiting)
+      deliver(who, each);
+  }
+}
+
+void remoting::local_ended(const std::string& name, std::uint64_t incarnation, const caf::error& reason) {
+  std::vector<node_id> nodes;
+  actor_address here;
+  {
+    const std::lock_guard lock(mutex_);
+    here = {self_, name, incarnation};
+    auto& entry = local_[name];
+    if (entry.incarnation == incarnation)
+      entry.handle = {};
+    std::erase_if(addresses_, [&](const auto& each) { return each.second == here; });
+    for (const auto& [node, link] : links_)
+      nodes.push_back(node);
+  }
+  for (const auto node : nodes) {
+    parcel notice;
+    notice.from = here;
+    notice.to.node = node;
+    notice.type = ended_type;
+    write_error(notice, reason);
+    dispatch(node, std::move(notice));
+  }
+}
+
+// -- who lives elsewhere ------------------------------------------------------------
+
+caf::actor remoting::handle(const actor_address& where) {
+  if (!where)
+    return {};
+  caf::actor fresh;
+  {
+    const std::lock_guard lock(mutex_);
+    if (where.node == self_) {
+      const auto found = local_.find(where.name);
+      if (found != local_.end() && found->second.incarnation == where.incarnation)
+        return found->second.handle;
+      return {};
+    }
+    if (const auto found = remote_.find(where); found != remote_.end())
+      return found->second;
+    caf::actor_config config;
+    fresh = caf::make_actor<remote_actor, caf::actor>(system_.next_actor_id(), system_.node(), &system_, config, where,
+                                                      weak_from_this());
+    if (links_.count(where.node) > 0) {
+      addresses_[fresh->id()] = where;
+      remote_.emplace(where, fresh);
+      return fresh;
+    }
+  }
+  end_proxy(fresh, make_error(errc::node_lost, fmt::format("node {} is not connected", where.node)));
+  return fresh;
+}
+
+actor_address remoting::address_of(const caf::actor& who) {
+  if (!who)
+    return {};
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = addresses_.find(who->id()); found != addresses_.end())
+      return found->second;
+  }
+  host(fmt::format("actor/{}", who->id()), 1, who);
+  const std::lock_guard lock(mutex_);
+  const auto found = addresses_.find(who->id());
+  return found == addresses_.end() ? actor_address{} : found->second;  // it has ended
+}
+
+void remoting::remote_ended(const actor_address& who, const caf::error& reason) {
+  caf::actor proxy;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = remote_.find(who);
+    if (found == remote_.end())
+      return;
+    proxy = found->second;
+    addresses_.erase(proxy->id());
+    remote_.erase(found);
+  }
+  end_proxy(proxy, reason);
+}
+
+// -- other nodes --------------------------------------------------------------------
+
+void remoting::connect(node_id node, link_id link) {
+  const std::lock_guard lock(mutex_);
+  links_[node] = link;
+}
+
+bool remoting::connected(node_id node) const {
+  const std::lock_guard lock(mutex_);
+  return links_.count(node) > 0;
+}
+
+void remoting::disconnect(node_id node, const std::string& evidence) {
+  std::vector<caf::actor> lost;
+  {
+    const std::lock_guard lock(mutex_);
+    links_.erase(node);
+    std::erase_if(remote_, [&](const auto& each) {
+      if (each.first.node != node)
+        return false;
+      addresses_.erase(each.second->id());
+      lost.push_back(each.second);
+      return true;
+    });
+  }
+  for (const auto& each : lost)
+    end_proxy(each, make_error(errc::node_lost, fmt::format("node {}: {}", node, evidence)));
+}
+
+// -- parcels ------------------------------------------------------------------------
+
+void remoting::send(const actor_address& to, const caf::strong_actor_ptr& from, caf::mailbox_element& what) {
+  const auto& content = what.content();
+  if (content.match_elements<caf::exit_msg>())
+    return send_exit(to, static_cast<const caf::exit_msg*>(content.get(0))->reason);
+  const auto* type = content.size() == 1 ? content.type(0).second : nullptr;
+  const auto* codec = type ? codecs_.find(*type) : nullptr;
+  if (!codec)
+    throw std::logic_error(fmt::format("{}: sent a message that has no codec: {}", to.name, content.stringify()));
+  parcel out;
+  out.to = to;
+  if (from)
+    out.from = address_of(caf::actor_cast<caf::actor>(from));
+  out.type = codec->name;
+  message_writer writer(out, address_of_);
+  codec->write(content.get(0), writer);
+  dispatch(to.node, std::move(out));
+}
+
+void remoting::send_exit(const actor_address& to, const caf::error& reason) {
+  parcel out;
+  out.to = to;
+  out.type = exit_type;
+  write_error(out, reason);
+  dispatch(to.node, std::move(out));
+}
+
+void remoting::dispatch(node_id to, parcel what) {
+  link_id link = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = links_.find(to);
+    if (found == links_.end())
+      return;  // who sends to a lost node has been told, or will be
+    link = found->second;
+    ++counters_.sent;
+  }
+  carrier_->send(link, std::move(what));
+}
+
+void remoting::receive(node_id from, const parcel& what) {
+  if (what.type == ended_type) {
+    if (what.from.node != from)
+      return drop(&remoting_counters::bad_dropped);
+    try {
+      return remote_ended(what.from, read_error(what));
+    } catch (const input_error&) {
+      return drop(&remoting_counters::bad_dropped);
+    }
+  }
+  caf::actor to;
+  {
+    const std::lock_guard lock(mutex_);
+    ++counters_.received;
+    if (what.to.node != self_) {
+      ++counters_.stale_dropped;  // to whoever this process was before it joined anew
+      return;
+    }
+    const auto waiting = early_.find(what.to);
+    const auto found = local_.find(what.to.name);
+    const auto known = found == local_.end() ? 0 : found->second.incarnation;
+    if (what.to.incarnation > known || waiting != early_.end()) {
+      if (early_count_ == early_max) {
+        ++counters_.early_dropped;
+        return;
+      }
+      early_[what.to].push_back(what);
+      ++early_count_;
+      return;
+    }
+    if (what.to.incarnation < known || !found->second.handle) {
+      ++counters_.stale_dropped;
+      return;
+    }
+    to = found->second.handle;
+  }
+  deliver(to, what);
+}
+
+void remoting::deliver(const caf::actor& to, const parcel& what) {
+  try {
+    if (what.type == exit_type)
+      return troupe::send_exit(to, read_error(what));
+    const auto* codec = codecs_.find(what.type);
+    if (!codec)
+      throw input_error(fmt::format("parcel '{}': no such type of message", what.type));
+    message_reader reader(what, handle_of_);
+    codec->deliver(reader, to, caf::actor_cast<caf::strong_actor_ptr>(handle(what.from)));
+  } catch (const input_error&) {
+    drop(&remoting_counters::bad_dropped);
+  }
+}
+
+void remoting::drop(std::uint64_t remoting_counters::*counter) {
+  const std::lock_guard lock(mutex_);
+  ++(counters_.*counter);
+}
+
+remoting_counters remoting::counters() const {
+  const std::lock_guard lock(mutex_);
+  return counters_;
+}
+
+}  // namespace troupe

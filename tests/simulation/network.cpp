@@ -1,0 +1,179 @@
+#include "tests/simulation/network.hpp"
+
+#include <fmt/format.h>
+
+namespace troupe {
+
+namespace {
+
+/// To the courier.
+struct errand {
+  std::function<void()> run;
+};
+
+}  // namespace
+
+}  // namespace troupe
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::errand)
+
+namespace troupe {
+
+class simulated_wire::port final : public network {
+ public:
+  port(simulated_wire& wire, std::string endpoint) : wire_(wire), endpoint_(std::move(endpoint)) {}
+
+  void start(network_events events) override { events_ = std::move(events); }
+  std::string endpoint() const override { return endpoint_; }
+  void dial(const std::string& endpoint, std::string introduction, std::function<void(dial_result)> done) override;
+  void send(link_id link, parcel message) override;
+  void close(link_id link) override;
+
+  simulated_wire& wire_;
+  std::string endpoint_;
+  network_events events_;
+  bool dead_ = false;
+};
+
+void simulated_wire::port::dial(const std::string& endpoint, std::string introduction,
+                                std::function<void(dial_result)> done) {
+  auto* const other = wire_.by_endpoint_.at(endpoint);
+  wire_.later(wire_.draw_delay(), [this, other, introduction = std::move(introduction), done = std::move(done)] {
+    if (dead_)
+      return;
+    if (other->dead_ || wire_.separated(*this, *other))
+      return done({0, fmt::format("{}: no answer", other->endpoint_)});
+    const auto here = wire_.next_link_++, there = wire_.next_link_++;
+    wire_.links_[here] = {this, other, there, {}, false};
+    wire_.links_[there] = {other, this, here, {}};
+    const auto reply = other->events_.on_introduction(there, introduction);
+    if (!reply.accepted || reply.close_after) {
+      wire_.links_.erase(here);
+      wire_.links_.erase(there);
+      return done({0, reply.text, !reply.accepted});
+    }
+    wire_.later(wire_.draw_delay(), [this, here, text = reply.text, done] {
+      if (dead_)
+        return;
+      auto* const end = wire_.find(here);
+      if (!end || end->lost)
+        return done({0, "lost while dialling"});
+      end->known = true;
+      done({here, text});
+      for (auto early = end->under_way.size(); early > 0; --early)
+        wire_.arrive(here);
+    });
+  });
+}
+
+void simulated_wire::port::send(link_id link, parcel message) {
+  auto* const end = wire_.find(link);
+  if (dead_ || !end || end->lost || wire_.separated(*this, *end->there)) {
+    ++wire_.lost_;
+    return;
+  }
+  auto* const other = wire_.find(end->id_there);
+  if (!other || other->lost) {
+    ++wire_.lost_;
+    return;
+  }
+  other->under_way.push_back(std::move(message));
+  const auto there = end->id_there;
+  wire_.later(wire_.draw_delay(), [this, there] { wire_.arrive(there); });
+}
+
+void simulated_wire::port::close(link_id link) {
+  auto* const end = wire_.find(link);
+  if (!end)
+    return;
+  wire_.lose(end->id_there, "the other side closed the connection", wire_.options_.delay_max);
+  wire_.links_.erase(link);
+}
+
+simulated_wire::simulated_wire(simulator& sim, simulated_wire_options options)
+    : sim_(sim), options_(options), courier_(sim.system().spawn([](caf::event_based_actor*) -> caf::behavior {
+        return {[](const errand& what) { what.run(); }};
+      })) {}
+
+simulated_wire::~simulated_wire() {
+  for (const auto& each : ports_)
+    each->dead_ = true;
+  send_exit(courier_, caf::exit_reason::kill);
+}
+
+std::shared_ptr<network> simulated_wire::make_network() {
+  ports_.push_back(std::make_shared<port>(*this, fmt::format("sim:{}", ports_.size())));
+  by_endpoint_[ports_.back()->endpoint_] = ports_.back().get();
+  return ports_.back();
+}
+
+void simulated_wire::later(std::chrono::milliseconds delay, std::function<void()> what) {
+  caf::delayed_anon_send(courier_, delay, errand{std::move(what)});
+}
+
+std::chrono::milliseconds simulated_wire::draw_delay() {
+  return std::chrono::milliseconds{sim_.draw(static_cast<std::uint64_t>(options_.delay_max.count()) + 1)};
+}
+
+bool simulated_wire::separated(const port& a, const port& b) const {
+  return separated_.count({&a, &b}) > 0 || separated_.count({&b, &a}) > 0;
+}
+
+simulated_wire::link_end* simulated_wire::find(link_id id) {
+  const auto found = links_.find(id);
+  return found == links_.end() ? nullptr : &found->second;
+}
+
+/// The oldest parcel under way arrives, whichever timer has run out: the order of a link is kept.
+void simulated_wire::arrive(link_id at) {
+  auto* const end = find(at);
+  if (!end || !end->known || end->lost || end->here->dead_ || end->under_way.empty() ||
+      separated(*end->here, *end->there))
+    return;
+  auto message = std::move(end->under_way.front());
+  end->under_way.pop_front();
+  end->here->events_.on_parcel(at, std::move(message));
+}
+
+void simulated_wire::lose(link_id at, const std::string& evidence, std::chrono::milliseconds after) {
+  auto* const end = find(at);
+  if (!end || end->lost)
+    return;
+  end->lost = true;
+  lost_ += end->under_way.size();
+  later(after, [this, at, evidence] {
+    auto* const gone = find(at);
+    if (!gone)
+      return;
+    auto* const here = gone->here;
+    const bool told = gone->known && !here->dead_;
+    links_.erase(at);
+    if (told)
+      here->events_.on_lost(at, evidence);
+  });
+}
+
+void simulated_wire::kill(network& which) {
+  auto& victim = static_cast<port&>(which);
+  victim.dead_ = true;
+  for (auto& [id, end] : links_)
+    if (end.there == &victim)
+      lose(id, "the connection was closed by the other side", options_.closed_after);
+}
+
+void simulated_wire::break_links(network& a, network& b) {
+  for (auto& [id, end] : links_)
+    if ((end.here == &a && end.there == &b) || (end.here == &b && end.there == &a))
+      lose(id, "the connection was reset", options_.closed_after);
+}
+
+void simulated_wire::partition(network& a, network& b) {
+  separated_.insert({static_cast<port*>(&a), static_cast<port*>(&b)});
+  for (auto& [id, end] : links_)
+    if ((end.here == &a && end.there == &b) || (end.here == &b && end.there == &a))
+      lose(id, "no sign of life", options_.silent_after + draw_delay());
+}
+
+void simulated_wire::heal() { separated_.clear(); }
+
+}  // namespace troupe

@@ -179,19 +179,19 @@ class coordinator {
       restore_lost();
   }
 
-  std::shared_ptr<const cut> newest_cut() {
+  std::optional<cut> newest_cut() {
     if (!context_->store)
-      return nullptr;
+      return {};
     auto found = context_->store->latest([this](const std::string& message) { log_->warning(message); });
     if (!found)
-      return nullptr;
+      return {};
     const auto& documents = found->manifest.documents;
     const auto data = documents.find("data");  // a cut that was imported names none
     if (data != documents.end() && data->second != context_->inputs.data->fingerprint())
       throw input_error(fmt::format("{}: was trained on other data, or with another tokenizer, split or order; resume "
                                     "with the data settings it was written with",
                                     found->path.string()));
-    return std::make_shared<const cut>(std::move(*found));
+    return found;
   }
 
   /// All shards return to the newest cut under a new epoch; the lanes follow.
@@ -207,11 +207,11 @@ class coordinator {
     final_.clear();
     saved_ = from ? std::optional(step) : std::nullopt;
     paused_.clear();
-    unrestored_.clear();
     log_->restored(step);
     step_begin_ = clock::now();
     for (std::uint32_t shard = 0; shard < alive_.shards.size(); ++shard)
-      tell(self_, alive_.shards[shard], restore_shard{epoch_, from, alive_.shards});
+      unrestored_.insert(shard);
+    restore_shards(from);
     last_step_ = stopping_ ? step : std::max(step, context_->settings.training.steps);
     barrier_ = next_barrier(step);
     for (std::uint32_t lane = 0; lane < context_->lanes(); ++lane)
@@ -221,12 +221,9 @@ class coordinator {
   /// Bounded and async: only the lost shards return to the newest cut. The lanes ask all shards what is due and replay
   /// for those; the others drop what they have applied.
   void restore_lost() {
-    const auto from = newest_cut();
-    for (const auto shard : unrestored_) {
+    for (const auto shard : unrestored_)
       reports_[shard].reset();
-      tell(self_, alive_.shards[shard], restore_shard{epoch_, from, alive_.shards});
-    }
-    unrestored_.clear();
+    restore_shards(newest_cut());
     // What the lost shards had not answered yet is asked again when all lanes stand at the barrier again.
     final_.clear();
     if (cut_ && cut_->step == barrier_)
@@ -235,6 +232,17 @@ class coordinator {
       evaluation_ = {};
     for (std::uint32_t lane = 0; lane < context_->lanes(); ++lane)
       begin_lane_of(lane);
+  }
+
+  /// Tells the shards that wait for it what they go on from.
+  void restore_shards(const std::optional<cut>& from) {
+    std::vector<shard_origin> origins;
+    if (from)
+      origins = split_cut(*from, context_->model().parameters(), context_->layout);
+    for (const auto shard : unrestored_)
+      tell(self_, alive_.shards[shard],
+           restore_shard{epoch_, from ? std::optional(std::move(origins[shard])) : std::nullopt, alive_.shards});
+    unrestored_.clear();
   }
 
   void begin_lane_of(std::uint32_t lane) {

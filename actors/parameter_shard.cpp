@@ -148,17 +148,15 @@ class shard {
            })->next_step;
   }
 
-  void restore(const cut& from) {
+  void restore(const shard_origin& from) {
     memory_.restore(from);
     // Lanes stand level in every cut (the coordinator takes them at barriers), so another number of lanes can go on.
-    const auto step = from.manifest.step;
     for (auto& lane : lanes_)
-      lane.next_step = lane.applied = step;
-    const auto& counted = from.shards.front().applied;
-    if (counted.size() == lanes_.size())
-      for (const auto& each : counted)
+      lane.next_step = lane.applied = from.step;
+    if (from.applied.size() == lanes_.size())
+      for (const auto& each : from.applied)
         lanes_[each.lane].applied = each.applied;
-    version_ = context_->sync() ? step : step * lanes_.size();
+    version_ = context_->sync() ? from.step : from.step * lanes_.size();
   }
 
   bool accepts(std::uint64_t epoch, std::uint32_t lane, std::uint64_t step) const {

@@ -16,21 +16,22 @@
 /// and a slow reader cost a handle, not a pause.
 
 #include <cstdint>
-#include <memory>
+#include <optional>
 #include <vector>
 
 #include <caf/all.hpp>
 
 #include "actors/job_context.hpp"
+#include "actors/shard_origin.hpp"
 
 namespace troupe {
 
 // -- to a shard ------------------------------------------------------------------
 
-/// Starts the shard, or sends it back: under `epoch`, from the cut or, without one, from the initial values.
+/// Starts the shard, or sends it back: under `epoch`, from its part of a cut or, without one, from the initial values.
 struct restore_shard {
   std::uint64_t epoch = 0;
-  std::shared_ptr<const cut> from;
+  std::optional<shard_origin> from;
   std::vector<caf::actor> shards;  ///< all shards by index, this one too; for norm_part
 };
 

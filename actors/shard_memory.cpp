@@ -1,5 +1,7 @@
 #include "actors/shard_memory.hpp"
 
+#include <map>
+
 #include <fmt/format.h>
 
 #include "runtime/error.hpp"
@@ -7,8 +9,6 @@
 namespace troupe {
 
 namespace {
-
-std::string state_name(const parameter& which, const std::string& state) { return which.name + "@" + state; }
 
 const std::string mean_square_name = "mean_square";
 
@@ -50,23 +50,27 @@ void shard_memory::initialize() {
   }
 }
 
-void shard_memory::restore(const cut& from) {
+void shard_memory::restore(const shard_origin& from) {
+  std::map<std::string_view, tensor> by_name;
+  for (const auto& each : from.tensors)
+    by_name.emplace(each.name, each.value);
   const auto load = [&](const parameter& which, const std::string& name) {
-    const auto stored = from.find(name);
-    if (!stored)
+    const auto found = by_name.find(name);
+    if (found == by_name.end())
       throw input_error(fmt::format("{}: holds no tensor '{}', which this run needs; resume with the model and the "
                                     "optimizer that wrote it",
-                                    from.path.string(), name));
+                                    from.source, name));
+    const auto& stored = found->second;
     if (stored.shape() != which.extents || stored.type() != type_)
       throw input_error(fmt::format("{}: tensor '{}' is {}, expected {}{}; resume with the model that wrote it",
-                                    from.path.string(), name, describe(stored), to_string(type_),
+                                    from.source, name, describe(stored), to_string(type_),
                                     to_string(which.extents)));
     return on_->to_device(stored);
   };
   // Before the first update state is zero, and an imported model comes without.
   const auto load_state = [&](const parameter& which, const std::string& state) {
-    const auto name = state_name(which, state);
-    return from.manifest.step == 0 && !from.find(name) ? zeros(which) : load(which, name);
+    const auto name = state_tensor_name(which.name, state);
+    return from.step == 0 && by_name.count(name) == 0 ? zeros(which) : load(which, name);
   };
   for (std::size_t i = 0; i < size(); ++i) {
     values_[i] = load(at(i), at(i).name);
@@ -129,9 +133,9 @@ std::vector<named_tensor> shard_memory::snapshot() {
     all.push_back({at(i).name, on_->to_host(values_[i])});
     const auto names = rule_->state_names(at(i));
     for (std::size_t k = 0; k < names.size(); ++k)
-      all.push_back({state_name(at(i), names[k]), on_->to_host(state_[i][k])});
+      all.push_back({state_tensor_name(at(i).name, names[k]), on_->to_host(state_[i][k])});
     if (!mean_squares_.empty())
-      all.push_back({state_name(at(i), mean_square_name), on_->to_host(mean_squares_[i])});
+      all.push_back({state_tensor_name(at(i).name, mean_square_name), on_->to_host(mean_squares_[i])});
   }
   return all;
 }

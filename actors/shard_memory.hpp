@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "actors/job_context.hpp"
+#include "actors/shard_origin.hpp"
 
 namespace troupe {
 
@@ -16,9 +17,9 @@ class shard_memory {
 
   /// Initial values drawn from the job's seed; optimizer state of zeros.
   void initialize();
-  /// By name from a cut that may have had another number of shards; a cut of step 0, such as an imported model's, need
+  /// By name; a cut of step 0, such as an imported model's, need
   /// not hold optimizer state. Throws input_error where a tensor is missing or has another shape.
-  void restore(const cut& from);
+  void restore(const shard_origin& from);
 
   std::size_t first() const noexcept { return first_; }
   std::size_t size() const noexcept { return values_.size(); }

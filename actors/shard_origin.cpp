@@ -1,0 +1,38 @@
+#include "actors/shard_origin.hpp"
+
+#include <map>
+
+namespace troupe {
+
+namespace {
+
+constexpr char state_mark = '@';
+
+}  // namespace
+
+std::string state_tensor_name(const std::string& parameter, const std::string& state) {
+  return parameter + state_mark + state;
+}
+
+std::vector<shard_origin> split_cut(const cut& from, const parameter_space& space, const shard_layout& layout) {
+  std::map<std::string, std::uint32_t, std::less<>> owner;
+  for (std::uint32_t shard = 0; shard < layout.shard_count(); ++shard)
+    for (auto i = layout.first(shard); i < layout.last(shard); ++i)
+      owner.emplace(space[i].name, shard);
+  std::vector<shard_origin> parts(layout.shard_count());
+  for (auto& part : parts) {
+    part.source = from.path.string();
+    part.step = from.manifest.step;
+    part.applied = from.shards.front().applied;
+  }
+  for (const auto& written : from.shards)
+    for (const auto& each : written.tensors) {
+      const std::string_view name = each.name;
+      const auto found = owner.find(name.substr(0, name.rfind(state_mark)));
+      if (found != owner.end())
+        parts[found->second].tensors.push_back(each);
+    }
+  return parts;
+}
+
+}  // namespace troupe

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "actors/shard_layout.hpp"
+#include "runtime/checkpoint/store.hpp"
+
+namespace troupe {
+
+/// What one shard goes on from: its part of a cut, which may have been written with other shards and lanes.
+struct shard_origin {
+  std::string source;                  ///< where the cut stands, for messages to people
+  std::uint64_t step = 0;              ///< at which all lanes stood
+  std::vector<lane_progress> applied;  ///< of all lanes, as counted until then
+  std::vector<named_tensor> tensors;   ///< values and optimizer state of the shard's parameters; handles to the cut's
+};
+
+/// By shard. What a cut lacks is found out by the shard that misses it.
+std::vector<shard_origin> split_cut(const cut& from, const parameter_space& space, const shard_layout& layout);
+
+/// What a tensor of optimizer state is called in a cut: the name of its parameter, "@", the name of the state.
+std::string state_tensor_name(const std::string& parameter, const std::string& state);
+
+}  // namespace troupe

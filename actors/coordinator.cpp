@@ -23,7 +23,7 @@ using clock = std::chrono::steady_clock;
 class coordinator {
  public:
   coordinator(coordinator_actor::pointer self, job_context_ptr context, std::shared_ptr<job_log> log,
-              const child_context& born, caf::actor listener)
+              const child_context& born, caf::actor listener, const role_spawner& spawner)
       : self_(self),
         me_(caf::actor_cast<caf::actor>(self)),
         context_(std::move(context)),
@@ -36,7 +36,7 @@ class coordinator {
     started.child = born.name;
     started.incarnation = born.incarnation;
     log_->event(started);
-    tree_ = spawn_job_tree(self_->system(), context_, born.names, me_);
+    tree_ = spawn_job_tree(self_->system(), *context_, spawner, born.names, me_);
     self_->link_to(tree_);  // either takes the other down
     watch_for_stalls();
   }
@@ -48,25 +48,25 @@ class coordinator {
     log_->event(event);
     if (event.what != child_event::kind::started)
       return;
-    const auto where = roster::find(event.child);
-    switch (where.what) {
-      case roster::role::shard:
+    const auto where = role_of(event.child);
+    switch (where.kind) {
+      case role_kind::shard:
         return recover(where.index);
-      case roster::role::replica:
-      case roster::role::loader:
+      case role_kind::replica:
+      case role_kind::loader:
         return begin_lane_of(where.index);
-      case roster::role::evaluator:
+      case role_kind::evaluator:
         if (evaluation_.step && *evaluation_.step != barrier_)
           log_->warning(fmt::format("the evaluation at step {} was lost with the evaluator", *evaluation_.step));
         evaluation_ = {};
         return work_at_barrier();
-      case roster::role::writer:
+      case role_kind::writer:
         if (cut_ && cut_->step != barrier_)
           log_->warning(fmt::format("the cut at step {} was lost with the checkpoint writer; the next one replaces it",
                                     cut_->step));
         cut_.reset();
         return work_at_barrier();
-      case roster::role::other:
+      case role_kind::other:
         return;
     }
   }
@@ -488,10 +488,11 @@ struct coordinator_state {
 
 coordinator_actor::behavior_type behave(coordinator_actor::stateful_pointer<coordinator_state> self,
                                         const job_context_ptr& context, const std::shared_ptr<job_log>& log,
-                                        const child_context& born, const caf::actor& listener) {
+                                        const child_context& born, const caf::actor& listener,
+                                        const role_spawner& spawner) {
   keep_exceptions(self);
   auto& body = self->state.body;
-  body = std::make_unique<coordinator>(self, context, log, born, listener);
+  body = std::make_unique<coordinator>(self, context, log, born, listener, spawner);
   return {
       [&body](const child_event& message) { body->on(message); },
       [&body](const shard_report& message) { body->on(message); },
@@ -513,9 +514,9 @@ coordinator_actor::behavior_type behave(coordinator_actor::stateful_pointer<coor
 }  // namespace
 
 caf::actor spawn_coordinator(caf::actor_system& system, job_context_ptr context, std::shared_ptr<job_log> log,
-                             const child_context& born, caf::actor listener) {
+                             const child_context& born, caf::actor listener, role_spawner spawner) {
   return caf::actor_cast<caf::actor>(
-      spawn_computing(system, behave, std::move(context), std::move(log), born, std::move(listener)));
+      spawn_computing(system, behave, std::move(context), std::move(log), born, std::move(listener), std::move(spawner)));
 }
 
 }  // namespace troupe

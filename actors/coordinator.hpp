@@ -32,6 +32,7 @@
 #include "actors/job_log.hpp"
 #include "actors/parameter_shard.hpp"
 #include "actors/replica.hpp"
+#include "actors/role.hpp"
 #include "runtime/supervision/supervisor.hpp"
 
 namespace troupe {
@@ -50,7 +51,7 @@ using coordinator_actor =
 
 /// Goes on from the newest good cut in the context's store; from the beginning where there is none.
 caf::actor spawn_coordinator(caf::actor_system& system, job_context_ptr context, std::shared_ptr<job_log> log,
-                             const child_context& born, caf::actor listener);
+                             const child_context& born, caf::actor listener, role_spawner spawner);
 
 }  // namespace troupe
 

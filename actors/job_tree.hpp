@@ -7,6 +7,7 @@
 #include <caf/all.hpp>
 
 #include "actors/job_context.hpp"
+#include "actors/role.hpp"
 #include "runtime/supervision/supervisor.hpp"
 
 namespace troupe {
@@ -20,8 +21,8 @@ namespace troupe {
 ///     └── services             evaluator, checkpoint_writer
 ///
 /// Everybody is known by name in `names`. All events go to `coordinator`.
-supervisor_actor spawn_job_tree(caf::actor_system& system, job_context_ptr context, const directory_actor& names,
-                                const caf::actor& coordinator);
+supervisor_actor spawn_job_tree(caf::actor_system& system, const job_context& context, const role_spawner& spawner,
+                                const directory_actor& names, const caf::actor& coordinator);
 
 /// The same tree with one name a line, for people: what --dry-run prints.
 std::string describe_tree(const job_context& context);
@@ -30,15 +31,6 @@ std::string describe_tree(const job_context& context);
 class roster {
  public:
   explicit roster(const job_context& context);
-
-  /// Which table an actor of this job stands in.
-  enum class role : std::uint8_t { shard, loader, replica, evaluator, writer, other };
-  struct place {
-    role what = role::other;
-    std::uint32_t index = 0;
-  };
-  /// From a logical name such as "shard/3".
-  static place find(const std::string& name);
 
   void note(const child_event& event);
   bool all_shards_alive() const;
@@ -50,7 +42,7 @@ class roster {
   caf::actor evaluator, writer;
 
  private:
-  caf::actor* slot(place where);
+  caf::actor* slot(role where);
 };
 
 }  // namespace troupe

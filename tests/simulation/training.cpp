@@ -91,7 +91,7 @@ result simulate(std::uint64_t seed, const job_inputs& inputs, const job_settings
   const auto listener = sim.system().spawn(
       [done](caf::event_based_actor*) -> caf::behavior { return {[done](const job_done&) { *done = true; }}; });
   const auto names = spawn_directory(sim.system());
-  const auto root = spawn_job(sim.system(), context, log, names, listener);
+  const auto root = spawn_job(sim.system(), context, log, names, listener, spawn_here(context));
   sim.observe(names);
   // A root that cannot start is an honest failure of the whole job, and not what is tried here.
   sim.set_slowness(0.0);

@@ -161,6 +161,21 @@ void remoting::local_ended(const std::string& name, std::uint64_t incarnation, c
   }
 }
 
+void remoting::refuse(const std::string& name, std::uint64_t incarnation, const caf::error& reason) {
+  {
+    const std::lock_guard lock(mutex_);
+    auto& entry = local_[name];
+    if (entry.incarnation < incarnation)
+      entry = {incarnation, {}};
+    if (const auto early = early_.find({self_, name, incarnation}); early != early_.end()) {
+      counters_.stale_dropped += early->second.size();
+      early_count_ -= early->second.size();
+      early_.erase(early);
+    }
+  }
+  local_ended(name, incarnation, reason);
+}
+
 // -- who lives elsewhere ------------------------------------------------------------
 
 caf::actor remoting::handle(const actor_address& where) {

@@ -52,6 +52,9 @@ class remoting : public std::enable_shared_from_this<remoting> {
   /// Makes a local actor reachable; gives it what came early. Its end is told to all nodes.
   void host(const std::string& name, std::uint64_t incarnation, const caf::actor& who);
 
+  /// Says that an actor which was to live here never did; as if it had ended with `reason`.
+  void refuse(const std::string& name, std::uint64_t incarnation, const caf::error& reason);
+
   /// A handle that reaches the address, here or elsewhere; the same one each time while its actor lives. To a node
   /// that is not connected (any more) it gives a handle that has ended.
   caf::actor handle(const actor_address& where);

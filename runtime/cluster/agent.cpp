@@ -1,0 +1,161 @@
+#include "runtime/cluster/agent.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "runtime/error.hpp"
+#include "runtime/supervision/errc.hpp"
+#include "runtime/system.hpp"
+
+namespace troupe {
+
+namespace {
+
+class agent {
+ public:
+  agent(agent_actor::pointer self, std::shared_ptr<remoting> post, caf::actor membership, agent_hooks hooks)
+      : self_(self), post_(std::move(post)), membership_(std::move(membership)), hooks_(std::move(hooks)) {
+    self_->set_down_handler([this](const caf::down_msg& down) {
+      std::erase_if(spawned_, [&](const auto& each) { return each.address() == down.source; });
+      end_if_alone();
+    });
+  }
+
+  ~agent() {
+    for (const auto& each : spawned_)
+      send_exit(each, caf::exit_reason::kill);
+  }
+
+  void on(const meet_peers& message) {
+    hooks_.meet(message.peers, [me = caf::actor_cast<caf::actor>(self_)](peers_met result) {
+      caf::anon_send(me, std::move(result));
+    });
+  }
+
+  void on(const peers_met& message) {
+    for (const auto& each : message.missed)
+      on(each);  // the head knows whether that peer is gone, or which of the two must go
+    met_ = true;
+    report_ready();
+  }
+
+  void on(const forget_peer& message) { hooks_.forget(message.node, message.evidence); }
+
+  void on(const prepare_job& message) {
+    try {
+      spawn_ = hooks_.prepare(message.documents);
+      report_ready();
+    } catch (const std::exception& fault) {
+      be_unfit(fault.what());
+    }
+  }
+
+  void on(const spawn_actor& message) {
+    caf::error reason = make_error(errc::moved, "the node leaves");
+    if (spawn_ && !end_) {
+      try {
+        if (const auto who = spawn_(self_->system(), message)) {
+          spawned_.push_back(who);
+          self_->monitor(who);
+          return post_->host(message.name, message.incarnation, who);
+        }
+        reason = make_error(errc::bad_input, fmt::format("{}: this build knows no such actor", message.name));
+      } catch (...) {
+        reason = to_error(std::current_exception());
+      }
+    }
+    post_->refuse(message.name, message.incarnation, reason);
+  }
+
+  void on(const leave_cluster& message) { end({node_end::kind::released, message.reason}); }
+  void on(const head_lost& message) { end({node_end::kind::lost, message.evidence}); }
+  void on(const die_now&) { hooks_.die(); }
+
+  void on(const peer_silent& message) {
+    tell(self_, membership_, peer_lost{post_->self(), message.peer, message.evidence});
+  }
+
+  void on(const drain_node& message) {
+    tell(self_, membership_, drain_request{post_->self(), message.within_ms, message.reason});
+    run_later(self_, std::chrono::milliseconds{message.within_ms}, [this] {
+      end({node_end::kind::released, "the deadline came before the head let this node go"});
+    });
+  }
+
+  void on(const ask_for_cut&) { tell(self_, membership_, cut_request{post_->self()}); }
+
+ private:
+  void report_ready() {
+    if (met_ && spawn_)
+      tell(self_, membership_, node_prepared{post_->self(), {}});
+  }
+
+  void be_unfit(const std::string& fault) {
+    tell(self_, membership_, node_prepared{post_->self(), fault});
+    end({node_end::kind::unfit, fault});
+  }
+
+  void end(node_end how) {
+    if (end_)
+      return;
+    end_ = std::move(how);
+    for (const auto& each : spawned_)
+      send_exit(each, make_error(errc::moved, "the node leaves"));
+    end_if_alone();
+  }
+
+  void end_if_alone() {
+    if (!end_ || !spawned_.empty() || told_)
+      return;
+    told_ = true;
+    hooks_.ended(*end_);
+    self_->quit();
+  }
+
+  agent_actor::pointer self_;
+  std::shared_ptr<remoting> post_;
+  caf::actor membership_;
+  agent_hooks hooks_;
+  local_spawner spawn_;
+  std::vector<caf::actor> spawned_;
+  bool met_ = false;
+  bool told_ = false;
+  std::optional<node_end> end_;
+};
+
+struct agent_state {
+  std::unique_ptr<agent> body;
+  static inline const char* name = "agent";
+};
+
+agent_actor::behavior_type behave(agent_actor::stateful_pointer<agent_state> self,
+                                  const std::shared_ptr<remoting>& post, const caf::actor& membership,
+                                  const agent_hooks& hooks) {
+  keep_exceptions(self);
+  auto& body = self->state.body;
+  body = std::make_unique<agent>(self, post, membership, hooks);
+  return {
+      [&body](const meet_peers& message) { body->on(message); },
+      [&body](const peers_met& message) { body->on(message); },
+      [&body](const forget_peer& message) { body->on(message); },
+      [&body](const prepare_job& message) { body->on(message); },
+      [&body](const spawn_actor& message) { body->on(message); },
+      [&body](const leave_cluster& message) { body->on(message); },
+      [&body](const die_now& message) { body->on(message); },
+      [&body](const head_lost& message) { body->on(message); },
+      [&body](const peer_silent& message) { body->on(message); },
+      [&body](const drain_node& message) { body->on(message); },
+      [&body](const ask_for_cut& message) { body->on(message); },
+  };
+}
+
+}  // namespace
+
+caf::actor spawn_agent(caf::actor_system& system, std::shared_ptr<remoting> post, caf::actor membership,
+                       agent_hooks hooks) {
+  return caf::actor_cast<caf::actor>(
+      spawn_computing(system, behave, std::move(post), std::move(membership), std::move(hooks)));
+}
+
+}  // namespace troupe

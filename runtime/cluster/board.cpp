@@ -1,0 +1,133 @@
+#include "runtime/cluster/board.hpp"
+
+#include <algorithm>
+
+namespace troupe {
+
+const char* to_string(node_state state) {
+  switch (state) {
+    case node_state::joining: return "joining";
+    case node_state::ready: return "ready";
+    case node_state::leaving: return "leaving";
+    case node_state::gone: return "gone";
+  }
+  return "unknown";
+}
+
+// -- nodes --------------------------------------------------------------------------
+
+node_id cluster_board::add(node_offer offer) {
+  const std::lock_guard lock(mutex_);
+  node_record record;
+  record.id = static_cast<node_id>(nodes_.size() + 1);
+  record.offer = std::move(offer);
+  record.joined = std::chrono::system_clock::now();
+  nodes_.push_back(record);
+  return record.id;
+}
+
+void cluster_board::set_state(node_id node, node_state state) {
+  const std::lock_guard lock(mutex_);
+  auto& record = nodes_.at(node - 1);
+  if (record.state != node_state::gone)
+    record.state = state;
+}
+
+bool cluster_board::remove(node_id node, const std::string& evidence) {
+  const std::lock_guard lock(mutex_);
+  auto& record = nodes_.at(node - 1);
+  if (record.state == node_state::gone)
+    return false;
+  record.state = node_state::gone;
+  record.ended = std::chrono::system_clock::now();
+  record.evidence = evidence;
+  return true;
+}
+
+std::optional<node_record> cluster_board::find(node_id node) const {
+  const std::lock_guard lock(mutex_);
+  return node == head_node || node > nodes_.size() ? std::nullopt : std::optional(nodes_[node - 1]);
+}
+
+std::vector<node_record> cluster_board::nodes() const {
+  const std::lock_guard lock(mutex_);
+  return nodes_;
+}
+
+std::size_t cluster_board::count(node_state state) const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<std::size_t>(
+      std::count_if(nodes_.begin(), nodes_.end(), [&](const auto& node) { return node.state == state; }));
+}
+
+// -- places -------------------------------------------------------------------------
+
+std::vector<placement_node> cluster_board::candidates() const {
+  std::vector<placement_node> all;
+  for (const auto& node : nodes_)
+    if (node.state == node_state::ready)
+      all.push_back({node.id, node.offer.cores, node.offer.memory_bytes, node.offer.speed, true});
+  return all;
+}
+
+/// A node that leaves goes on serving until who lives there has moved.
+bool cluster_board::accepts(node_id node) const {
+  return node != no_node && node <= nodes_.size() &&
+         (nodes_[node - 1].state == node_state::ready);
+}
+
+template <class Pick>
+node_id cluster_board::home(Pick pick) {
+  const std::lock_guard lock(mutex_);
+  if (const auto* present = pick(homes_); present && accepts(*present))
+    return *present;
+  auto repaired = place(candidates(), demands_, homes_, placement_mode::repair);
+  if (!repaired)
+    return no_node;
+  homes_ = std::move(repaired.where);
+  return *pick(homes_);
+}
+
+node_id cluster_board::home_of_shard(std::uint32_t shard) {
+  return home([shard](const placement& where) { return shard < where.shards.size() ? &where.shards[shard] : nullptr; });
+}
+
+node_id cluster_board::home_of_lane(std::uint32_t lane) {
+  return home([lane](const placement& where) { return lane < where.lanes.size() ? &where.lanes[lane] : nullptr; });
+}
+
+node_id cluster_board::home_of_evaluator() {
+  return home([](const placement& where) { return &where.evaluator; });
+}
+
+placement_moves cluster_board::rebalance() {
+  const std::lock_guard lock(mutex_);
+  auto balanced = place(candidates(), demands_, homes_, placement_mode::rebalance);
+  placement_moves moves;
+  if (!balanced)
+    return moves;
+  const auto& next = balanced.where;
+  for (std::uint32_t i = 0; i < next.shards.size(); ++i)
+    if (i < homes_.shards.size() && next.shards[i] != homes_.shards[i])
+      moves.shards.push_back(i);
+  for (std::uint32_t i = 0; i < next.lanes.size(); ++i)
+    if (i < homes_.lanes.size() && next.lanes[i] != homes_.lanes[i])
+      moves.lanes.push_back(i);
+  moves.evaluator = homes_.evaluator != no_node && next.evaluator != homes_.evaluator;
+  homes_ = std::move(balanced.where);
+  return moves;
+}
+
+bool cluster_board::is_empty(node_id node) const {
+  const std::lock_guard lock(mutex_);
+  const auto here = [node](node_id home) { return home == node; };
+  return std::none_of(homes_.shards.begin(), homes_.shards.end(), here) &&
+         std::none_of(homes_.lanes.begin(), homes_.lanes.end(), here) && homes_.evaluator != node;
+}
+
+placement cluster_board::homes() const {
+  const std::lock_guard lock(mutex_);
+  return homes_;
+}
+
+}  // namespace troupe

@@ -1,0 +1,98 @@
+#pragma once
+
+/// What the head knows of its nodes, and who lives where. Shared by the network's thread (which strikes out a lost node
+/// before anybody hears of it), the supervisors that place actors, the membership, and whoever asks for the status:
+/// none of them waits for another's mailbox.
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/cluster/placement.hpp"
+
+namespace troupe {
+
+enum class node_state : std::uint8_t {
+  joining,  ///< introduced; reads the job's data
+  ready,
+  leaving,  ///< drains: nothing new is placed there
+  gone,
+};
+
+const char* to_string(node_state state);
+
+/// What a node says about itself when it joins.
+struct node_offer {
+  std::string endpoint;  ///< where other nodes reach it
+  std::string host;
+  std::int64_t process = 0;
+  double cores = 1.0;
+  std::uint64_t memory_bytes = 0;  ///< 0: unknown
+  double speed = 1.0;              ///< of one core; any unit, the same on all nodes
+};
+
+struct node_record {
+  node_id id = head_node;
+  node_offer offer;
+  node_state state = node_state::joining;
+  std::chrono::system_clock::time_point joined;
+  std::chrono::system_clock::time_point ended;  ///< gone
+  std::string evidence;                         ///< gone: why
+};
+
+/// Who moves, by index.
+struct placement_moves {
+  std::vector<std::uint32_t> shards;
+  std::vector<std::uint32_t> lanes;
+  bool evaluator = false;
+
+  bool empty() const noexcept { return shards.empty() && lanes.empty() && !evaluator; }
+};
+
+/// Thread safe.
+class cluster_board {
+ public:
+  explicit cluster_board(placement_demands demands) : demands_(std::move(demands)) {}
+
+  // -- nodes --------------------------------------------------------------------------
+
+  /// The new node's number.
+  node_id add(node_offer offer);
+  void set_state(node_id node, node_state state);
+  /// Strikes a node out; false where it was out before.
+  bool remove(node_id node, const std::string& evidence);
+  std::optional<node_record> find(node_id node) const;
+  /// In order of joining, the gone included.
+  std::vector<node_record> nodes() const;
+  std::size_t count(node_state state) const;
+
+  // -- places -------------------------------------------------------------------------
+
+  /// Where somebody lives, or is to live from now on: a home is found for whoever has none. no_node: there is no place.
+  node_id home_of_shard(std::uint32_t shard);
+  node_id home_of_lane(std::uint32_t lane);
+  node_id home_of_evaluator();
+  /// Decides anew where everybody lives, so that the load is balanced and nobody is left on a node that leaves. Who is
+  /// returned has another home from now on and must be ended, so that it is started there.
+  placement_moves rebalance();
+  /// Whether nobody lives on `node`.
+  bool is_empty(node_id node) const;
+  placement homes() const;
+
+ private:
+  std::vector<placement_node> candidates() const;
+  bool accepts(node_id node) const;
+  template <class Pick>
+  node_id home(Pick pick);
+
+  const placement_demands demands_;
+  mutable std::mutex mutex_;
+  std::vector<node_record> nodes_;
+  placement homes_;
+};
+
+}  // namespace troupe

@@ -1,0 +1,113 @@
+#include "runtime/cluster/head.hpp"
+
+#include "runtime/cluster/introduction.hpp"
+#include "runtime/error.hpp"
+#include "runtime/system.hpp"
+
+namespace troupe {
+
+cluster_head::cluster_head(caf::actor_system& system, std::shared_ptr<network> carrier, cluster_head_options options)
+    : system_(system),
+      carrier_(std::move(carrier)),
+      options_(std::move(options)),
+      post_(std::make_shared<remoting>(system, carrier_, options_.codecs)),
+      board_(std::make_shared<cluster_board>(options_.demands)) {}
+
+void cluster_head::start(const directory_actor& names) {
+  const auto weak = weak_from_this();
+  membership_hooks hooks;
+  hooks.tell = options_.tell;
+  hooks.expel = [weak](node_id node, const std::string& evidence) {
+    if (const auto me = weak.lock())
+      me->expel(node, evidence);
+  };
+  membership_ = spawn_membership(system_, post_, board_, options_.documents, names, std::move(hooks));
+  post_->host(membership_name, 1, membership_);
+  carrier_->start({[weak](link_id link, const std::string& text) {
+                     const auto me = weak.lock();
+                     return me ? me->introduced(link, text) : introduction_reply{false, "this head has ended"};
+                   },
+                   [weak](link_id link, parcel what) {
+                     const auto me = weak.lock();
+                     if (!me)
+                       return;
+                     node_id from = head_node;
+                     {
+                       const std::lock_guard lock(me->mutex_);
+                       const auto found = me->nodes_.find(link);
+                       if (found == me->nodes_.end())
+                         return;  // expelled
+                       from = found->second;
+                     }
+                     me->post_->receive(from, std::move(what));
+                   },
+                   [weak](link_id link, const std::string& evidence) {
+                     if (const auto me = weak.lock())
+                       me->lost(link, evidence);
+                   }});
+}
+
+introduction_reply cluster_head::introduced(link_id link, const std::string& text) {
+  try {
+    auto who = decode_introduction(text);
+    switch (who.what) {
+      case introduction::kind::status:
+        return {true, options_.status(), true};
+      case introduction::kind::peer:
+        return {false, "this is the head: nodes join it"};
+      case introduction::kind::join:
+        break;
+    }
+    const auto node = board_->add(std::move(who.offer));
+    {
+      const std::lock_guard lock(mutex_);
+      nodes_[link] = node;
+    }
+    post_->connect(node, link);
+    caf::anon_send(membership_, node_arrived{node});
+    return {true, encode(welcome{options_.cluster, node})};
+  } catch (const input_error& fault) {
+    return {false, fault.what()};
+  }
+}
+
+/// First the board, so that nobody is placed there any more; then the handles, whose ends make supervisors act.
+void cluster_head::lost(link_id link, const std::string& evidence) {
+  node_id node = head_node;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = nodes_.find(link);
+    if (found == nodes_.end())
+      return;
+    node = found->second;
+    nodes_.erase(found);
+  }
+  if (!board_->remove(node, evidence))
+    return;
+  post_->disconnect(node, evidence);
+  caf::anon_send(membership_, node_departed{node, evidence});
+}
+
+void cluster_head::expel(node_id node, const std::string& evidence) {
+  if (!board_->remove(node, evidence))
+    return;
+  link_id link = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [each, id] : nodes_)
+      if (id == node)
+        link = each;
+    nodes_.erase(link);
+  }
+  carrier_->close(link);
+  post_->disconnect(node, evidence);
+}
+
+caf::actor cluster_head::spawn_on(node_id node, const spawn_actor& what) {
+  if (node == no_node)
+    return {};
+  caf::anon_send(post_->handle({node, agent_name, 1}), what);
+  return post_->handle({node, what.name, what.incarnation});
+}
+
+}  // namespace troupe

@@ -1,0 +1,62 @@
+#pragma once
+
+/// The head of a cluster: the process in which the coordinator lives. It accepts nodes, knows who lives where, and
+/// spawns actors there.
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include <caf/all.hpp>
+
+#include "runtime/cluster/membership.hpp"
+#include "runtime/transport/network.hpp"
+#include "runtime/transport/remoting.hpp"
+
+namespace troupe {
+
+struct cluster_head_options {
+  message_codecs codecs;                   ///< of everything that actors say to each other
+  placement_demands demands;
+  std::vector<job_document> documents;     ///< what every node prepares itself with
+  std::string cluster;                     ///< drawn anew by each run
+  std::function<std::string()> status;     ///< the answer to whoever asks how things are; must not wait
+  std::function<void(const std::string&)> tell;  ///< for people; called on an actor's thread
+};
+
+class cluster_head : public std::enable_shared_from_this<cluster_head> {
+ public:
+  cluster_head(caf::actor_system& system, std::shared_ptr<network> carrier, cluster_head_options options);
+
+  /// Starts to accept nodes.
+  void start(const directory_actor& names);
+
+  /// Spawns an actor on a node and returns a handle that can be used at once. On `no_node`: an empty handle.
+  caf::actor spawn_on(node_id node, const spawn_actor& what);
+
+  cluster_board& board() noexcept { return *board_; }
+  const cluster_board& board() const noexcept { return *board_; }
+  const caf::actor& membership() const noexcept { return membership_; }
+  std::string endpoint() const { return carrier_->endpoint(); }
+  remoting_counters counters() const { return post_->counters(); }
+
+ private:
+  introduction_reply introduced(link_id link, const std::string& text);
+  void lost(link_id link, const std::string& evidence);
+  void expel(node_id node, const std::string& evidence);
+
+  caf::actor_system& system_;
+  std::shared_ptr<network> carrier_;
+  cluster_head_options options_;
+  std::shared_ptr<remoting> post_;
+  std::shared_ptr<cluster_board> board_;
+  caf::actor membership_;
+
+  std::mutex mutex_;
+  std::map<link_id, node_id> nodes_;
+};
+
+}  // namespace troupe

@@ -1,0 +1,109 @@
+#include "runtime/cluster/introduction.hpp"
+
+#include <cmath>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "runtime/error.hpp"
+
+namespace troupe {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t text_max = 4096;
+
+const char* name_of(introduction::kind what) {
+  switch (what) {
+    case introduction::kind::join: return "join";
+    case introduction::kind::peer: return "peer";
+    case introduction::kind::status: return "status";
+  }
+  return "";
+}
+
+[[noreturn]] void fail(const std::string& key, const std::string& expected) {
+  throw input_error(fmt::format("introduction: '{}' is not {}", key, expected));
+}
+
+std::string read_text(const json& from, const char* key) {
+  const auto found = from.find(key);
+  if (found == from.end() || !found->is_string() || found->get_ref<const std::string&>().size() > text_max)
+    fail(key, fmt::format("a text of at most {} bytes", text_max));
+  return found->get<std::string>();
+}
+
+double read_number(const json& from, const char* key, double least, double most) {
+  const auto found = from.find(key);
+  if (found == from.end() || !found->is_number())
+    fail(key, "a number");
+  const auto value = found->get<double>();
+  if (!(value >= least && value <= most))
+    fail(key, fmt::format("between {} and {}", least, most));
+  return value;
+}
+
+json parse(const std::string& text) {
+  auto value = json::parse(text, nullptr, false);
+  if (!value.is_object())
+    throw input_error("introduction: not a JSON object");
+  return value;
+}
+
+constexpr double node_max = 1'000'000;
+
+node_id read_node(const json& from) { return static_cast<node_id>(read_number(from, "node", 1, node_max)); }
+
+}  // namespace
+
+std::string encode(const introduction& value) {
+  json out{{"kind", name_of(value.what)}};
+  if (value.what == introduction::kind::peer) {
+    out["cluster"] = value.cluster;
+    out["node"] = value.node;
+  }
+  if (value.what == introduction::kind::join)
+    out["offer"] = {{"endpoint", value.offer.endpoint},   {"host", value.offer.host},
+                    {"process", value.offer.process},     {"cores", value.offer.cores},
+                    {"memory_bytes", value.offer.memory_bytes}, {"speed", value.offer.speed}};
+  return out.dump();
+}
+
+std::string encode(const welcome& value) { return json{{"cluster", value.cluster}, {"node", value.node}}.dump(); }
+
+introduction decode_introduction(const std::string& text) {
+  const auto in = parse(text);
+  const auto kind = read_text(in, "kind");
+  introduction value;
+  for (const auto what : {introduction::kind::join, introduction::kind::peer, introduction::kind::status}) {
+    if (kind != name_of(what))
+      continue;
+    value.what = what;
+    if (what == introduction::kind::peer) {
+      value.cluster = read_text(in, "cluster");
+      value.node = read_node(in);
+    }
+    if (what == introduction::kind::join) {
+      const auto offer = in.value("offer", json::object());
+      if (!offer.is_object())
+        fail("offer", "an object");
+      value.offer.endpoint = read_text(offer, "endpoint");
+      value.offer.host = read_text(offer, "host");
+      value.offer.process = static_cast<std::int64_t>(read_number(offer, "process", 0, 1e12));
+      value.offer.cores = read_number(offer, "cores", 0.01, 1e6);
+      value.offer.memory_bytes = static_cast<std::uint64_t>(read_number(offer, "memory_bytes", 0, 1e18));
+      value.offer.speed = read_number(offer, "speed", 1e-9, 1e18);
+    }
+    return value;
+  }
+  fail("kind", "'join', 'peer' or 'status'");
+}
+
+welcome decode_welcome(const std::string& text) {
+  const auto in = parse(text);
+  return {read_text(in, "cluster"), read_node(in)};
+}
+
+}  // namespace troupe

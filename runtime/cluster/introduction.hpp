@@ -1,0 +1,36 @@
+#pragma once
+
+/// What processes say to each other over a fresh link, before anything else. JSON, since it comes from outside, is small
+/// and rare, and is what a person sees who looks at it.
+
+#include <string>
+
+#include "runtime/cluster/board.hpp"
+
+namespace troupe {
+
+struct introduction {
+  enum class kind : std::uint8_t {
+    join,    ///< to the head: `offer`
+    peer,    ///< to a node: `cluster`, `node`
+    status,  ///< to the head: how are things? The answer is the status, and then the link closes
+  };
+  kind what = kind::status;
+  std::string cluster;       ///< drawn by the head when it starts: tells its nodes from those of another run
+  node_id node = head_node;  ///< who introduces itself
+  node_offer offer;
+};
+
+/// The head's answer to whoever joins.
+struct welcome {
+  std::string cluster;
+  node_id node = head_node;  ///< the newcomer's number
+};
+
+std::string encode(const introduction& value);
+std::string encode(const welcome& value);
+/// Throw input_error that says what is wrong.
+introduction decode_introduction(const std::string& text);
+welcome decode_welcome(const std::string& text);
+
+}  // namespace troupe

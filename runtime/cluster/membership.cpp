@@ -1,0 +1,167 @@
+#include "runtime/cluster/membership.hpp"
+
+#include <fmt/format.h>
+
+#include "runtime/probe.hpp"
+#include "runtime/supervision/errc.hpp"
+#include "runtime/system.hpp"
+
+namespace troupe {
+
+namespace {
+
+class membership {
+ public:
+  membership(membership_actor::pointer self, std::shared_ptr<remoting> post, std::shared_ptr<cluster_board> board,
+             std::vector<job_document> documents, const directory_actor& names, membership_hooks hooks)
+      : self_(self),
+        post_(std::move(post)),
+        board_(std::move(board)),
+        documents_(std::move(documents)),
+        hooks_(std::move(hooks)) {
+    self_->send(names, watch_names{"coordinator", caf::actor_cast<caf::actor>(self_)});
+  }
+
+  // -- joining --------------------------------------------------------------------------
+
+  void on(const node_arrived& message) {
+    meet_peers older;
+    for (const auto& node : board_->nodes())
+      if (node.id < message.node && node.state != node_state::gone)
+        older.peers.push_back({node.id, node.offer.endpoint});
+    tell(self_, agent_of(message.node), std::move(older));
+    tell(self_, agent_of(message.node), prepare_job{documents_});
+  }
+
+  void on(const node_prepared& message) {
+    const auto node = board_->find(message.node);
+    if (!node || node->state != node_state::joining)
+      return;
+    if (!message.fault.empty())
+      return expel(message.node, "cannot take part: " + message.fault);
+    board_->set_state(message.node, node_state::ready);
+    hooks_.tell(fmt::format("node {} joined: {}, {:g} cores", message.node, node->offer.host, node->offer.cores));
+    tell(self_, coordinator_, node_ready{message.node});
+  }
+
+  // -- leaving and being lost -------------------------------------------------------------
+
+  void on(const node_departed& message) {
+    hooks_.tell(fmt::format("node {} is gone: {}", message.node, message.evidence));
+    for (const auto& node : board_->nodes())
+      if (node.state != node_state::gone)
+        tell(self_, agent_of(node.id), forget_peer{message.node, message.evidence});
+  }
+
+  void on(const peer_lost& message) {
+    run_later(self_, peer_grace, [this, message] {
+      if (!is_member(message.reporter) || !is_member(message.peer))
+        return;  // the one or the other was lost, which explains it
+      probe("membership: two nodes lost each other, and one had to go");
+      expel(std::max(message.reporter, message.peer),
+            fmt::format("nodes {} and {} lost each other while both reach the head: {}", message.reporter, message.peer,
+                        message.evidence));
+    });
+  }
+
+  void on(const drain_request& message) {
+    if (!is_member(message.node))
+      return;
+    const bool was_ready = board_->find(message.node)->state == node_state::ready;
+    board_->set_state(message.node, node_state::leaving);
+    hooks_.tell(fmt::format("node {} leaves: {}", message.node, message.reason));
+    if (was_ready && !board_->is_empty(message.node) && coordinator_)
+      tell(self_, coordinator_, node_leaving{message.node, message.reason});
+    else
+      release(message.node);
+  }
+
+  void on(const node_vacated& message) {
+    if (is_member(message.node))
+      release(message.node);
+  }
+
+  void on(const cut_request& message) {
+    tell(self_, coordinator_, cut_wanted{fmt::format("asked for on node {}", message.node)});
+  }
+
+  void on(const kill_node& message) {
+    if (is_member(message.node))
+      tell(self_, agent_of(message.node), die_now{});
+  }
+
+  void on(const dismiss_nodes& message) {
+    for (const auto& node : board_->nodes())
+      if (node.state != node_state::gone)
+        tell(self_, agent_of(node.id), leave_cluster{message.reason});
+  }
+
+  void on(const directory_entry& entry) {
+    coordinator_ = entry.handle;
+    if (!coordinator_)
+      return;
+    for (const auto& node : board_->nodes())
+      if (node.state == node_state::leaving)
+        tell(self_, coordinator_, node_leaving{node.id, "a request to leave that its predecessor did not see through"});
+  }
+
+ private:
+  bool is_member(node_id node) const {
+    const auto found = board_->find(node);
+    return found && found->state != node_state::gone;
+  }
+
+  caf::actor agent_of(node_id node) { return post_->handle({node, agent_name, 1}); }
+
+  void release(node_id node) { tell(self_, agent_of(node), leave_cluster{"drained"}); }
+
+  void expel(node_id node, const std::string& evidence) {
+    hooks_.expel(node, evidence);
+    on(node_departed{node, evidence});
+  }
+
+  membership_actor::pointer self_;
+  std::shared_ptr<remoting> post_;
+  std::shared_ptr<cluster_board> board_;
+  std::vector<job_document> documents_;
+  membership_hooks hooks_;
+  caf::actor coordinator_;
+};
+
+struct membership_state {
+  std::unique_ptr<membership> body;
+  static inline const char* name = "membership";
+};
+
+membership_actor::behavior_type behave(membership_actor::stateful_pointer<membership_state> self,
+                                       const std::shared_ptr<remoting>& post,
+                                       const std::shared_ptr<cluster_board>& board,
+                                       const std::vector<job_document>& documents, const directory_actor& names,
+                                       const membership_hooks& hooks) {
+  keep_exceptions(self);
+  auto& body = self->state.body;
+  body = std::make_unique<membership>(self, post, board, documents, names, hooks);
+  return {
+      [&body](const node_arrived& message) { body->on(message); },
+      [&body](const node_departed& message) { body->on(message); },
+      [&body](const node_prepared& message) { body->on(message); },
+      [&body](const peer_lost& message) { body->on(message); },
+      [&body](const drain_request& message) { body->on(message); },
+      [&body](const cut_request& message) { body->on(message); },
+      [&body](const node_vacated& message) { body->on(message); },
+      [&body](const kill_node& message) { body->on(message); },
+      [&body](const dismiss_nodes& message) { body->on(message); },
+      [&body](const directory_entry& entry) { body->on(entry); },
+  };
+}
+
+}  // namespace
+
+caf::actor spawn_membership(caf::actor_system& system, std::shared_ptr<remoting> post,
+                            std::shared_ptr<cluster_board> board, std::vector<job_document> documents,
+                            const directory_actor& names, membership_hooks hooks) {
+  return caf::actor_cast<caf::actor>(
+      system.spawn(behave, std::move(post), std::move(board), std::move(documents), names, std::move(hooks)));
+}
+
+}  // namespace troupe

@@ -1,0 +1,197 @@
+#include "runtime/cluster/node.hpp"
+
+#include <csignal>
+
+#include <fmt/format.h>
+
+#include "runtime/error.hpp"
+
+namespace troupe {
+
+cluster_node::cluster_node(caf::actor_system& system, std::shared_ptr<network> carrier, cluster_node_options options)
+    : system_(system),
+      carrier_(std::move(carrier)),
+      options_(std::move(options)),
+      post_(std::make_shared<remoting>(system, carrier_, options_.codecs)) {
+  if (!options_.die)
+    options_.die = [] { std::raise(SIGKILL); };
+}
+
+void cluster_node::join(const std::string& head_endpoint, std::function<void(const dial_result&)> on_failure) {
+  const auto weak = weak_from_this();
+  carrier_->start({[weak](link_id link, const std::string& text) {
+                     const auto me = weak.lock();
+                     return me ? me->introduced(link, text) : introduction_reply{false, "this node has ended"};
+                   },
+                   [weak](link_id link, parcel what) {
+                     const auto me = weak.lock();
+                     if (!me)
+                       return;
+                     node_id from = head_node;
+                     {
+                       const std::lock_guard lock(me->mutex_);
+                       const auto peer = me->peers_.find(link);
+                       if (link != me->head_link_ && peer == me->peers_.end())
+                         return;  // a peer that was forgotten
+                       from = link == me->head_link_ ? head_node : peer->second;
+                     }
+                     me->post_->receive(from, std::move(what));
+                   },
+                   [weak](link_id link, const std::string& evidence) {
+                     if (const auto me = weak.lock())
+                       me->lost(link, evidence);
+                   }});
+  options_.offer.endpoint = carrier_->endpoint();
+  introduction mine;
+  mine.what = introduction::kind::join;
+  mine.offer = options_.offer;
+  carrier_->dial(head_endpoint, encode(mine),
+                 [weak, on_failure = std::move(on_failure)](const dial_result& result) {
+                   if (result.link == 0)
+                     return on_failure(result);
+                   if (const auto me = weak.lock())
+                     me->joined(result);
+                 });
+}
+
+void cluster_node::joined(const dial_result& result) {
+  const auto given = decode_welcome(result.text);
+  {
+    const std::lock_guard lock(mutex_);
+    cluster_ = given.cluster;
+    head_link_ = result.link;
+  }
+  post_->become(given.node);
+  post_->connect(head_node, result.link);
+  const auto weak = weak_from_this();
+  agent_hooks hooks;
+  hooks.prepare = options_.prepare;
+  hooks.ended = options_.on_end;
+  hooks.die = options_.die;
+  hooks.meet = [weak](const std::vector<peer_endpoint>& peers, std::function<void(peers_met)> done) {
+    if (const auto me = weak.lock())
+      me->meet(peers, std::move(done));
+  };
+  hooks.forget = [weak](node_id peer, const std::string& evidence) {
+    if (const auto me = weak.lock())
+      me->forget(peer, evidence);
+  };
+  const auto agent = spawn_agent(system_, post_, post_->handle({head_node, membership_name, 1}), std::move(hooks));
+  {
+    const std::lock_guard lock(mutex_);
+    agent_ = agent;
+  }
+  post_->host(agent_name, 1, agent);
+  if (options_.on_joined)
+    options_.on_joined(given.node);
+}
+
+// -- peers --------------------------------------------------------------------------
+
+introduction_reply cluster_node::introduced(link_id link, const std::string& text) {
+  try {
+    const auto who = decode_introduction(text);
+    if (who.what != introduction::kind::peer)
+      return {false, "this is a node, not the head: ask the head"};
+    {
+      const std::lock_guard lock(mutex_);
+      if (who.cluster != cluster_)
+        return {false, "this node belongs to another cluster"};
+    }
+    connect(who.node, link);
+    return {true, {}};
+  } catch (const input_error& fault) {
+    return {false, fault.what()};
+  }
+}
+
+void cluster_node::connect(node_id peer, link_id link) {
+  const std::lock_guard lock(mutex_);
+  peers_[link] = peer;
+  post_->connect(peer, link);
+}
+
+void cluster_node::meet(const std::vector<peer_endpoint>& peers, std::function<void(peers_met)> done) {
+  if (peers.empty())
+    return done({});
+  struct meeting {
+    std::size_t missing = 0;
+    peers_met result;
+  };
+  const auto state = std::make_shared<meeting>();  // touched on the network's thread only
+  state->missing = peers.size();
+  introduction mine;
+  mine.what = introduction::kind::peer;
+  mine.node = post_->self();
+  {
+    const std::lock_guard lock(mutex_);
+    mine.cluster = cluster_;
+  }
+  for (const auto& peer : peers)
+    carrier_->dial(peer.endpoint, encode(mine), [weak = weak_from_this(), peer, state, done](const dial_result& result) {
+      const auto me = weak.lock();
+      if (!me)
+        return;
+      if (result.link != 0)
+        me->connect(peer.node, result.link);
+      else
+        state->result.missed.push_back({peer.node, fmt::format("cannot be reached at {}: {}", peer.endpoint, result.text)});
+      if (--state->missing == 0)
+        done(std::move(state->result));
+    });
+}
+
+void cluster_node::forget(node_id peer, const std::string& evidence) {
+  std::vector<link_id> links;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [link, node] : peers_)
+      if (node == peer)
+        links.push_back(link);
+    for (const auto link : links)
+      peers_.erase(link);
+  }
+  for (const auto link : links)
+    carrier_->close(link);
+  post_->disconnect(peer, evidence);
+}
+
+void cluster_node::lost(link_id link, const std::string& evidence) {
+  node_id peer = head_node;
+  caf::actor agent;
+  {
+    const std::lock_guard lock(mutex_);
+    agent = agent_;
+    if (link != head_link_) {
+      const auto found = peers_.find(link);
+      if (found == peers_.end())
+        return;
+      peer = found->second;
+      peers_.erase(found);
+    }
+  }
+  post_->disconnect(peer, evidence);
+  if (peer == head_node)
+    caf::anon_send(agent, head_lost{evidence});
+  else
+    caf::anon_send(agent, peer_silent{peer, evidence});
+}
+
+// -- from this process --------------------------------------------------------------
+
+caf::actor cluster_node::agent() const {
+  const std::lock_guard lock(mutex_);
+  return agent_;
+}
+
+void cluster_node::drain(std::chrono::milliseconds within, const std::string& reason) {
+  if (const auto to = agent())
+    caf::anon_send(to, drain_node{static_cast<std::uint64_t>(within.count()), reason});
+}
+
+void cluster_node::request_cut() {
+  if (const auto to = agent())
+    caf::anon_send(to, ask_for_cut{});
+}
+
+}  // namespace troupe

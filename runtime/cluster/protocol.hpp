@@ -1,0 +1,114 @@
+#pragma once
+
+/// How the head and the nodes of a cluster talk. The head is the process with the coordinator: node 0. Every other node
+/// has an agent, known by the name "agent"; the head has "membership".
+///
+///     node   --introduction: join-->   head         over a fresh link; answered with the node's number
+///     head   --meet_peers-->           agent        dial the nodes that joined before you
+///     head   --prepare_job-->          agent        read the configuration, open the data
+///     agent  --node_prepared-->        membership   from now on the node is ready: work may be placed on it
+///     head   --spawn_actor-->          agent        and the handle of what is spawned is used at once
+///     agent  --drain_request-->        membership   SIGTERM, a cloud's notice: the node must leave by a deadline
+///     head   --leave_cluster-->        agent        nothing lives there any more; or the job is done
+///
+/// A node whose link to the head is lost ends its actors and joins anew, as another node. Two nodes that lose each
+/// other while both still reach the head are a fault of the network between them: after `peer_grace` the head lets
+/// the later one of them go.
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <caf/all.hpp>
+
+#include "runtime/transport/message_codecs.hpp"
+#include "runtime/transport/parcel.hpp"
+
+namespace troupe {
+
+inline constexpr const char* agent_name = "agent";
+inline constexpr const char* membership_name = "membership";
+
+/// What a job's processes build their part of it from, by name: the configuration, a tokenizer, ...
+struct job_document {
+  std::string name;
+  std::string content;
+};
+
+// -- to an agent -----------------------------------------------------------------------
+
+struct peer_endpoint {
+  node_id node = head_node;
+  std::string endpoint;
+};
+
+struct meet_peers {
+  std::vector<peer_endpoint> peers;
+};
+
+/// A node is no member any more: drop the link to it.
+struct forget_peer {
+  node_id node = head_node;
+  std::string evidence;
+};
+
+struct prepare_job {
+  std::vector<job_document> documents;
+};
+
+/// Spawn this actor of the job; `owner` is told what it has to tell.
+struct spawn_actor {
+  std::string name;
+  std::uint64_t incarnation = 0;
+  caf::actor owner;
+};
+
+/// Leave; `reason` is for people.
+struct leave_cluster {
+  std::string reason;
+};
+
+/// Fault injection: end this process at once, as SIGKILL does.
+struct die_now {};
+
+// -- to the membership -----------------------------------------------------------------
+
+struct node_prepared {
+  node_id node = head_node;
+  std::string fault;  ///< empty: it is ready
+};
+
+struct peer_lost {
+  node_id reporter = head_node;
+  node_id peer = head_node;
+  std::string evidence;
+};
+
+struct drain_request {
+  node_id node = head_node;
+  std::uint64_t within_ms = 0;
+  std::string reason;
+};
+
+/// SIGUSR1 on a node: make a cut now.
+struct cut_request {
+  node_id node = head_node;
+};
+
+/// Adds what these need to travel.
+void add_cluster_codecs(message_codecs& codecs);
+
+}  // namespace troupe
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::meet_peers)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::forget_peer)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::prepare_job)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::spawn_actor)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::leave_cluster)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::die_now)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::node_prepared)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::peer_lost)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::drain_request)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::cut_request)

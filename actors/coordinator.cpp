@@ -1,6 +1,7 @@
 #include "actors/coordinator.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <limits>
 #include <map>
 #include <optional>
@@ -23,12 +24,14 @@ using clock = std::chrono::steady_clock;
 class coordinator {
  public:
   coordinator(coordinator_actor::pointer self, job_context_ptr context, std::shared_ptr<job_log> log,
-              const child_context& born, caf::actor listener, const role_spawner& spawner)
+              const child_context& born, caf::actor listener, job_places places)
       : self_(self),
         me_(caf::actor_cast<caf::actor>(self)),
         context_(std::move(context)),
         log_(std::move(log)),
         listener_(std::move(listener)),
+        places_(std::move(places)),
+        rebalance_(places_.rebalance != nullptr),
         alive_(*context_),
         reports_(context_->layout.shard_count()) {
     child_event started;
@@ -36,18 +39,29 @@ class coordinator {
     started.child = born.name;
     started.incarnation = born.incarnation;
     log_->event(started);
-    tree_ = spawn_job_tree(self_->system(), *context_, spawner, born.names, me_);
+    tree_ = spawn_job_tree(self_->system(), *context_, places_.spawn, born.names, me_);
     self_->link_to(tree_);  // either takes the other down
     watch_for_stalls();
   }
 
   // -- who lives --------------------------------------------------------------------
 
-  void on(const child_event& event) {
+  void on(child_event& event) {
     alive_.note(event);
+    if (places_.describe && event.what == child_event::kind::started)
+      if (const auto where = places_.describe(event.child); !where.empty())
+        event.explanation += " on " + where;
     log_->event(event);
     if (event.what != child_event::kind::started)
       return;
+    put_to_work(event);
+    if (moving_.erase(event.child) > 0 && moving_.empty()) {
+      finish_moves();
+      work_at_barrier();
+    }
+  }
+
+  void put_to_work(const child_event& event) {
     const auto where = role_of(event.child);
     switch (where.kind) {
       case role_kind::shard:
@@ -113,11 +127,30 @@ class coordinator {
     paused_[message.lane] = message.next_step;
     if (std::any_of(paused_.begin(), paused_.end(), [](const auto& step) { return !step; }))
       return;
-    last_step_ = **std::max_element(paused_.begin(), paused_.end());
+    const auto level = **std::max_element(paused_.begin(), paused_.end());
     paused_.clear();
-    move_barrier(last_step_);
+    if (stopping_)
+      last_step_ = level;
+    else
+      early_cut_at_ = level;
+    move_barrier(level);
     work_at_barrier();
   }
+
+  // -- a cut before its time, and moving between nodes ------------------------------------
+
+  void on(const node_ready&) {
+    rebalance_ = true;
+    if (epoch_ > 0 && context_->settings.checkpoint.every == 0)
+      want_cut();  // no other is coming at which the node could get to work
+  }
+
+  void on(const node_leaving& message) {
+    leaving_.insert(message.node);
+    want_cut();
+  }
+
+  void on(const cut_wanted&) { want_cut(); }
 
   // -- at the barrier ---------------------------------------------------------------------
 
@@ -207,6 +240,9 @@ class coordinator {
     final_.clear();
     saved_ = from ? std::optional(step) : std::nullopt;
     paused_.clear();
+    early_cut_at_.reset();
+    if (early_cut_ || !leaving_.empty())
+      paused_.assign(context_->lanes(), {});
     log_->restored(step);
     step_begin_ = clock::now();
     for (std::uint32_t shard = 0; shard < alive_.shards.size(); ++shard)
@@ -260,6 +296,15 @@ class coordinator {
     for (const auto& replica : alive_.replicas)
       if (replica)
         tell(self_, replica, pause_lane{epoch_});
+  }
+
+  /// As soon as all lanes stand level.
+  void want_cut() {
+    if (!context_->store)
+      log_->warning("a cut was asked for, but this job keeps no checkpoints");
+    early_cut_ = true;
+    if (epoch_ > 0 && !stopping_ && !ended_ && paused_.empty())
+      pause_lanes();
   }
 
   // -- stalls ---------------------------------------------------------------------------------
@@ -333,6 +378,9 @@ class coordinator {
     if (name == "coordinator") {
       log_->killed();
       self_->quit(reason);
+    } else if (const auto node = node_in(name); node && places_.membership) {
+      log_->killed();
+      tell(self_, places_.membership, kill_node{*node});
     } else if (const auto victim = alive_.handle(name)) {
       log_->killed();
       send_exit(victim, reason);
@@ -340,6 +388,15 @@ class coordinator {
   }
 
   // -- barriers -------------------------------------------------------------------------------
+
+  static std::optional<node_id> node_in(const std::string& name) {
+    constexpr std::string_view prefix = "node/";
+    node_id node = head_node;
+    if (!name.starts_with(prefix) ||
+        std::from_chars(name.data() + prefix.size(), name.data() + name.size(), node).ptr != name.data() + name.size())
+      return {};
+    return node;
+  }
 
   static std::uint64_t next_multiple(std::uint64_t after, std::uint64_t every) {
     return every == 0 ? std::numeric_limits<std::uint64_t>::max() : (after / every + 1) * every;
@@ -372,7 +429,7 @@ class coordinator {
     if (!context_->store || saved_ == barrier_)
       return false;
     const bool at_end = barrier_ == last_step_ && (settings.at_end || stopping_);
-    return at_end || (barrier_ > 0 && settings.every > 0 && barrier_ % settings.every == 0);
+    return at_end || early_cut_at_ == barrier_ || (barrier_ > 0 && settings.every > 0 && barrier_ % settings.every == 0);
   }
 
   /// Whether the evaluation due here has its parameters; asks for it where it does not.
@@ -406,11 +463,52 @@ class coordinator {
     return cut_->taken_by_all;
   }
 
+  /// Whether everybody lives where they should, as far as this barrier allows a move; moves them where they do not.
+  bool served_moves() {
+    if ((!rebalance_ && leaving_.empty()) || barrier_ == last_step_)
+      return true;
+    if (!context_->store) {  // to move a shard would be to start all over
+      finish_moves();
+      return true;
+    }
+    if (saved_ != barrier_) {
+      const bool being_written = cut_ && cut_->step == barrier_;
+      return !being_written;  // where no cut is due nobody moves
+    }
+    if (evaluation_.step)
+      return false;  // it would be lost
+    if (!moved_) {
+      moved_ = true;
+      for (const auto& name : places_.rebalance()) {
+        const auto who = alive_.handle(name);
+        if (!who)
+          continue;  // it is about to be started, and will be at its new home
+        moving_.insert(name);
+        send_exit(who, make_error(errc::moved, name + ": moves to another node"));
+      }
+      if (!moving_.empty())
+        return false;
+    }
+    finish_moves();
+    return true;
+  }
+
+  void finish_moves() {
+    moved_ = rebalance_ = false;
+    for (const auto node : leaving_)
+      tell(self_, places_.membership, node_vacated{node});
+    leaving_.clear();
+  }
+
   void work_at_barrier() {
-    if (ended_ || !paused_.empty() || !at_barrier())
+    if (ended_ || !paused_.empty() || !at_barrier() || !moving_.empty())
       return;
     const bool evaluation_served = served_evaluation();
     if (!served_cut() || !evaluation_served)
+      return;
+    if (early_cut_at_ == barrier_)
+      early_cut_ = false;
+    if (!served_moves())
       return;
     if (barrier_ < last_step_)
       return move_barrier(next_barrier(barrier_));
@@ -456,6 +554,8 @@ class coordinator {
   job_context_ptr context_;
   std::shared_ptr<job_log> log_;
   caf::actor listener_;
+  job_places places_;
+  bool rebalance_;  // nodes may have joined since everybody found a place
   supervisor_actor tree_;
   roster alive_;
   std::set<std::uint32_t> unrestored_;  // shards that came up and wait for restore_shard
@@ -475,7 +575,13 @@ class coordinator {
   std::optional<std::uint64_t> evaluated_;  // the last step evaluated
   std::optional<cut_under_way> cut_;
   std::optional<std::uint64_t> saved_;      // the last step published
-  std::vector<std::optional<std::uint64_t>> paused_;  // by lane, while stopping: where it stands
+  std::vector<std::optional<std::uint64_t>> paused_;  // by lane, while all are told to pause: where it stands
+
+  bool early_cut_ = false;                      // one was asked for
+  std::optional<std::uint64_t> early_cut_at_;   // where all lanes stand for it
+  std::set<node_id> leaving_;                   // nodes that wait for us to move off them
+  bool moved_ = false;                          // those who must move were told
+  std::set<std::string> moving_;                // ... and have not started at their new homes yet
   std::vector<tensor> final_;               // at the end: all parameters
   std::uint64_t final_attempt_ = 0;
   std::uint64_t heard_ = 0;  // messages that mean progress
@@ -489,12 +595,12 @@ struct coordinator_state {
 coordinator_actor::behavior_type behave(coordinator_actor::stateful_pointer<coordinator_state> self,
                                         const job_context_ptr& context, const std::shared_ptr<job_log>& log,
                                         const child_context& born, const caf::actor& listener,
-                                        const role_spawner& spawner) {
+                                        const job_places& places) {
   keep_exceptions(self);
   auto& body = self->state.body;
-  body = std::make_unique<coordinator>(self, context, log, born, listener, spawner);
+  body = std::make_unique<coordinator>(self, context, log, born, listener, places);
   return {
-      [&body](const child_event& message) { body->on(message); },
+      [&body](child_event& message) { body->on(message); },
       [&body](const shard_report& message) { body->on(message); },
       [&body](const lane_report& message) { body->on(message); },
       [&body](const lane_paused& message) { body->on(message); },
@@ -508,15 +614,18 @@ coordinator_actor::behavior_type behave(coordinator_actor::stateful_pointer<coor
         // A rollback overtook the last pull; the end is reached again.
       },
       [&body](const stop_job& message) { body->on(message); },
+      [&body](const node_ready& message) { body->on(message); },
+      [&body](const node_leaving& message) { body->on(message); },
+      [&body](const cut_wanted& message) { body->on(message); },
   };
 }
 
 }  // namespace
 
 caf::actor spawn_coordinator(caf::actor_system& system, job_context_ptr context, std::shared_ptr<job_log> log,
-                             const child_context& born, caf::actor listener, role_spawner spawner) {
+                             const child_context& born, caf::actor listener, job_places places) {
   return caf::actor_cast<caf::actor>(
-      spawn_computing(system, behave, std::move(context), std::move(log), born, std::move(listener), std::move(spawner)));
+      spawn_computing(system, behave, std::move(context), std::move(log), born, std::move(listener), std::move(places)));
 }
 
 }  // namespace troupe

@@ -17,8 +17,13 @@
 ///     evaluator   started again                                                    at most one evaluation
 ///     writer      started again                                                    at most one cut
 ///     coordinator started again with all below it, from the last cut               the steps since then, to be repeated
+///     node        whoever lived there is started on another, as above              as above, for all of them together
 ///
 /// Without a cut, "the last cut" is the job's start.
+///
+/// On a cluster, work moves between nodes at cuts only, where all lanes stand level and nothing is lost by it: to a new
+/// node at the next cut, off a node that must leave at a cut taken for it. The number of lanes never changes, so that
+/// the mathematics never does.
 
 #include <cstdint>
 #include <memory>
@@ -30,9 +35,10 @@
 #include "actors/evaluator.hpp"
 #include "actors/job_context.hpp"
 #include "actors/job_log.hpp"
+#include "actors/job_places.hpp"
 #include "actors/parameter_shard.hpp"
 #include "actors/replica.hpp"
-#include "actors/role.hpp"
+#include "runtime/cluster/membership.hpp"
 #include "runtime/supervision/supervisor.hpp"
 
 namespace troupe {
@@ -47,11 +53,12 @@ using coordinator_actor =
     caf::typed_actor<caf::reacts_to<child_event>, caf::reacts_to<shard_report>, caf::reacts_to<lane_report>,
                      caf::reacts_to<lane_paused>, caf::reacts_to<lane_stuck>, caf::reacts_to<evaluation_started>,
                      caf::reacts_to<evaluation_done>, caf::reacts_to<snapshot_taken>, caf::reacts_to<cut_published>,
-                     caf::reacts_to<parameters>, caf::reacts_to<pull_too_late>, caf::reacts_to<stop_job>>;
+                     caf::reacts_to<parameters>, caf::reacts_to<pull_too_late>, caf::reacts_to<stop_job>,
+                     caf::reacts_to<node_ready>, caf::reacts_to<node_leaving>, caf::reacts_to<cut_wanted>>;
 
 /// Goes on from the newest good cut in the context's store; from the beginning where there is none.
 caf::actor spawn_coordinator(caf::actor_system& system, job_context_ptr context, std::shared_ptr<job_log> log,
-                             const child_context& born, caf::actor listener, role_spawner spawner);
+                             const child_context& born, caf::actor listener, job_places places);
 
 }  // namespace troupe
 

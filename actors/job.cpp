@@ -50,7 +50,7 @@ job_context_ptr make_job_context(const job_inputs& inputs, const job_settings& s
 }
 
 supervisor_actor spawn_job(caf::actor_system& system, job_context_ptr context, std::shared_ptr<job_log> log,
-                           const directory_actor& names, const caf::actor& listener, const role_spawner& spawner) {
+                           const directory_actor& names, const caf::actor& listener, const job_places& places) {
   const auto& settings = context->settings.supervision;
   supervisor_options options;
   options.name = "root";
@@ -61,7 +61,7 @@ supervisor_actor spawn_job(caf::actor_system& system, job_context_ptr context, s
   child_spec spec;
   spec.name = "coordinator";
   spec.start = [=](caf::actor_system& sys, const child_context& child) {
-    return spawn_coordinator(sys, context, log, child, listener, spawner);
+    return spawn_coordinator(sys, context, log, child, listener, places);
   };
   spec.restart = restart_kind::transient;
   spec.stop_within = std::chrono::seconds{30};
@@ -101,7 +101,7 @@ job_summary run_job(const job_inputs& inputs, const job_settings& settings, cons
   {
     caf::scoped_actor self{system};
     const auto names = spawn_directory(system);
-    const auto root = spawn_job(system, context, log, names, self, spawn_here(context));
+    const auto root = spawn_job(system, context, log, names, self, everybody_here(context));
     self->monitor(root);
     bool running = true, done = false;
     while (running) {

@@ -71,6 +71,8 @@ void job_log::warning(const std::string& message) { tell(observer_.on_warning, m
 
 void job_log::restored(std::uint64_t step) {
   if (begin_) {
+    if (step == summary_.steps)
+      return;  // shards moved, or died, right at a cut
     ++summary_.rollbacks;
     summary_.steps = step;
     tell(observer_.on_rollback, step);

@@ -22,7 +22,7 @@ class job_log {
   void cut(const cut_report& report);
   void event(const child_event& event);
   void warning(const std::string& message);
-  /// All shards start from `step`; not a rollback the first time.
+  /// All shards start from `step`; not a rollback the first time, nor where no step is lost by it.
   void restored(std::uint64_t step);
   /// A lane computed a step.
   void computed(std::uint32_t lane, std::uint64_t step, std::int64_t tokens);

@@ -6,7 +6,7 @@
 
 #include "actors/job_context.hpp"
 #include "actors/job_log.hpp"
-#include "actors/role.hpp"
+#include "actors/job_places.hpp"
 #include "runtime/supervision/supervisor.hpp"
 
 namespace troupe {
@@ -15,8 +15,8 @@ namespace troupe {
 job_context_ptr make_job_context(const job_inputs& inputs, const job_settings& settings);
 
 /// Starts the root supervisor with the coordinator below it. `listener` receives job_done; the supervisor ends with
-/// the root cause where the job cannot go on. `spawner` decides where the actors below the coordinator live.
+/// the root cause where the job cannot go on. `places` says where the actors below the coordinator live.
 supervisor_actor spawn_job(caf::actor_system& system, job_context_ptr context, std::shared_ptr<job_log> log,
-                           const directory_actor& names, const caf::actor& listener, const role_spawner& spawner);
+                           const directory_actor& names, const caf::actor& listener, const job_places& places);
 
 }  // namespace troupe

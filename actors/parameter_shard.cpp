@@ -286,8 +286,10 @@ class shard {
     tell(self_, coordinator_, std::move(message));
   }
 
+  /// Also while the norm of a step is under way: another shard may have lost what it needs for its part of it, and
+  /// gets that only from a lane that does the step again.
   void answer_queries() {
-    if (!ready_ || closing_)
+    if (!ready_)
       return;
     std::erase_if(queries_, [this](const auto& query) {
       if (query.asked.epoch > epoch_)

@@ -9,6 +9,7 @@
 #include "actors/evaluator.hpp"
 #include "actors/parameter_shard.hpp"
 #include "actors/replica.hpp"
+#include "runtime/error.hpp"
 
 namespace troupe {
 
@@ -56,6 +57,9 @@ role role_of(const std::string& name) {
 
 caf::actor spawn_role(caf::actor_system& system, const job_context_ptr& context, role which, std::uint64_t incarnation,
                       const caf::actor& coordinator) {
+  const auto count = which.kind == role_kind::shard ? context->layout.shard_count() : context->lanes();
+  if (which.index >= count)
+    throw input_error(fmt::format("{}: this job has {} of them", name_of(which), count));
   switch (which.kind) {
     case role_kind::shard:
       return spawn_parameter_shard(system, context, which.index, coordinator);

@@ -82,10 +82,12 @@ void cluster_head::lost(link_id link, const std::string& evidence) {
     node = found->second;
     nodes_.erase(found);
   }
-  if (!board_->remove(node, evidence))
+  const bool left = board_->find(node)->state == node_state::leaving;
+  const auto why = left ? "it left" : evidence;
+  if (!board_->remove(node, why))
     return;
-  post_->disconnect(node, evidence);
-  caf::anon_send(membership_, node_departed{node, evidence});
+  post_->disconnect(node, why);
+  caf::anon_send(membership_, node_departed{node, why});
 }
 
 void cluster_head::expel(node_id node, const std::string& evidence) {

@@ -56,11 +56,18 @@ void cluster_node::join(const std::string& head_endpoint, std::function<void(con
 
 void cluster_node::joined(const dial_result& result) {
   const auto given = decode_welcome(result.text);
+  std::vector<node_id> strangers;
   {
     const std::lock_guard lock(mutex_);
     cluster_ = given.cluster;
     head_link_ = result.link;
+    for (const auto& [link, cluster] : unverified_)
+      if (const auto peer = peers_.find(link); peer != peers_.end() && cluster != cluster_)
+        strangers.push_back(peer->second);
+    unverified_.clear();
   }
+  for (const auto each : strangers)
+    forget(each, "it belongs to another cluster");
   post_->become(given.node);
   post_->connect(head_node, result.link);
   const auto weak = weak_from_this();
@@ -95,7 +102,9 @@ introduction_reply cluster_node::introduced(link_id link, const std::string& tex
       return {false, "this is a node, not the head: ask the head"};
     {
       const std::lock_guard lock(mutex_);
-      if (who.cluster != cluster_)
+      if (cluster_.empty())
+        unverified_[link] = who.cluster;
+      else if (who.cluster != cluster_)
         return {false, "this node belongs to another cluster"};
     }
     connect(who.node, link);

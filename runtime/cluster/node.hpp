@@ -60,6 +60,7 @@ class cluster_node : public std::enable_shared_from_this<cluster_node> {
   std::string cluster_;
   link_id head_link_ = 0;
   std::map<link_id, node_id> peers_;
+  std::map<link_id, std::string> unverified_;  // peers that dialled before the head's welcome was read: their cluster
   caf::actor agent_;
 };
 

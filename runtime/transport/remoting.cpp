@@ -59,7 +59,7 @@ class remote_actor final : public caf::actor_proxy {
       return;
     }
     if (const auto by = by_.lock())
-      by->send(where_, what->sender, *what);
+      by->send(where_, std::move(what));
   }
 
   void kill_proxy(caf::execution_unit* context, caf::error reason) override { cleanup(std::move(reason), context); }
@@ -151,6 +151,7 @@ void remoting::local_ended(const std::string& name, std::uint64_t incarnation, c
     for (const auto& [node, link] : links_)
       nodes.push_back(node);
   }
+  remote_ended(here, reason);  // handles from before it was spawned
   for (const auto node : nodes) {
     parcel notice;
     notice.from = here;
@@ -184,18 +185,15 @@ caf::actor remoting::handle(const actor_address& where) {
   caf::actor fresh;
   {
     const std::lock_guard lock(mutex_);
-    if (where.node == self_) {
-      const auto found = local_.find(where.name);
-      if (found != local_.end() && found->second.incarnation == where.incarnation)
-        return found->second.handle;
-      return {};
-    }
+    if (where.node == self_)
+      if (const auto found = local_.find(where.name); found != local_.end() && found->second.incarnation >= where.incarnation)
+        return found->second.incarnation == where.incarnation ? found->second.handle : caf::actor{};
     if (const auto found = remote_.find(where); found != remote_.end())
       return found->second;
     caf::actor_config config;
     fresh = caf::make_actor<remote_actor, caf::actor>(system_.next_actor_id(), system_.node(), &system_, config, where,
                                                       weak_from_this());
-    if (links_.count(where.node) > 0) {
+    if (where.node == self_ || links_.count(where.node) > 0) {
       addresses_[fresh->id()] = where;
       remote_.emplace(where, fresh);
       return fresh;
@@ -264,8 +262,17 @@ void remoting::disconnect(node_id node, const std::string& evidence) {
 
 // -- parcels ------------------------------------------------------------------------
 
-void remoting::send(const actor_address& to, const caf::strong_actor_ptr& from, caf::mailbox_element& what) {
-  const auto& content = what.content();
+void remoting::send(const actor_address& to, caf::mailbox_element_ptr what) {
+  caf::actor here;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = local_.find(to.name);
+        to.node == self_ && found != local_.end() && found->second.incarnation == to.incarnation && early_.count(to) == 0)
+      here = found->second.handle;
+  }
+  if (here)
+    return caf::actor_cast<caf::abstract_actor*>(here)->enqueue(std::move(what), nullptr);
+  const auto& content = what->content();
   if (content.match_elements<caf::exit_msg>())
     return send_exit(to, static_cast<const caf::exit_msg*>(content.get(0))->reason);
   const auto* type = content.size() == 1 ? content.type(0).second : nullptr;
@@ -274,8 +281,8 @@ void remoting::send(const actor_address& to, const caf::strong_actor_ptr& from, 
     throw std::logic_error(fmt::format("{}: sent a message that has no codec: {}", to.name, content.stringify()));
   parcel out;
   out.to = to;
-  if (from)
-    out.from = address_of(caf::actor_cast<caf::actor>(from));
+  if (what->sender)
+    out.from = address_of(caf::actor_cast<caf::actor>(what->sender));
   out.type = codec->name;
   message_writer writer(out, address_of_);
   codec->write(content.get(0), writer);
@@ -293,7 +300,11 @@ void remoting::send_exit(const actor_address& to, const caf::error& reason) {
 void remoting::dispatch(node_id to, parcel what) {
   link_id link = 0;
   {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    if (to == self_) {
+      lock.unlock();
+      return receive(to, what);
+    }
     const auto found = links_.find(to);
     if (found == links_.end())
       return;  // who sends to a lost node has been told, or will be

@@ -55,8 +55,8 @@ class remoting : public std::enable_shared_from_this<remoting> {
   /// Says that an actor which was to live here never did; as if it had ended with `reason`.
   void refuse(const std::string& name, std::uint64_t incarnation, const caf::error& reason);
 
-  /// A handle that reaches the address, here or elsewhere; the same one each time while its actor lives. To a node
-  /// that is not connected (any more) it gives a handle that has ended.
+  /// A handle that reaches the address, here or elsewhere, also where its actor is yet to be spawned; an empty one where
+  /// it has ended here; one that has ended where the node is not connected (any more).
   caf::actor handle(const actor_address& where);
   /// The address of a handle, hosting a local actor that has none under a name of its own.
   actor_address address_of(const caf::actor& who);
@@ -80,7 +80,7 @@ class remoting : public std::enable_shared_from_this<remoting> {
     caf::actor handle;              ///< empty: it has ended
   };
 
-  void send(const actor_address& to, const caf::strong_actor_ptr& from, caf::mailbox_element& what);
+  void send(const actor_address& to, caf::mailbox_element_ptr what);
   void send_exit(const actor_address& to, const caf::error& reason);
   void dispatch(node_id to, parcel what);
   void local_ended(const std::string& name, std::uint64_t incarnation, const caf::error& reason);

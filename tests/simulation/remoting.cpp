@@ -129,6 +129,27 @@ TEST_CASE("messages to a remote handle arrive in order, also those that come bef
     CHECK(probe_counts()["remoting: a parcel came before its receiver"] > 0);
 }
 
+TEST_CASE("a handle to somebody who is yet to be spawned here reaches him, and ends with him") {
+  two_nodes nodes(6);
+  const auto notes = std::make_shared<std::vector<std::string>>();
+  const auto early = nodes.a.post->handle({0, "late", 1});
+  const auto watcher = spawn_listener(nodes.sim.system(), notes);
+  caf::anon_send(watcher, introduce{early});  // says 42
+  nodes.sim.run();
+  const auto late_notes = std::make_shared<std::vector<std::string>>();
+  const auto late = spawn_listener(nodes.sim.system(), late_notes);
+  nodes.a.post->host("late", 1, late);
+  CHECK(nodes.a.post->handle({0, "late", 1}) == late);
+  say(early, 1);
+  nodes.sim.run();
+  CHECK(*late_notes == std::vector<std::string>{"42", "1"});
+  send_exit(late, make_error(errc::moved, "enough"));
+  nodes.sim.run();
+  CHECK(*notes == std::vector<std::string>{"down moved: enough"});
+  say(early, 2);
+  CHECK_FALSE(nodes.a.post->handle({0, "late", 1}));
+}
+
 TEST_CASE("a handle sent in a message reaches the same actor from the other side, and can be monitored there") {
   two_nodes nodes(1);
   const auto far_notes = std::make_shared<std::vector<std::string>>();

@@ -1,0 +1,139 @@
+#include "actors/cluster_job.hpp"
+
+#include <fmt/format.h>
+
+#include "actors/checkpoint_writer.hpp"
+#include "actors/coordinator.hpp"
+#include "actors/data_loader.hpp"
+#include "actors/evaluator.hpp"
+#include "actors/job_memory.hpp"
+#include "actors/parameter_shard.hpp"
+#include "actors/replica.hpp"
+
+namespace troupe {
+
+message_codecs job_codecs() {
+  message_codecs all;
+  add_cluster_codecs(all);
+  all.add<restore_shard>("restore_shard");
+  all.add<query_lane>("query_lane");
+  all.add<pull_parameters>("pull_parameters");
+  all.add<push_gradient>("push_gradient");
+  all.add<complete_step>("complete_step");
+  all.add<norm_part>("norm_part");
+  all.add<take_snapshot>("take_snapshot");
+  all.add<lane_due>("lane_due");
+  all.add<parameters>("parameters");
+  all.add<pull_too_late>("pull_too_late");
+  all.add<shard_report>("shard_report");
+  all.add<snapshot_taken>("snapshot_taken");
+  all.add<begin_lane>("begin_lane");
+  all.add<run_until>("run_until");
+  all.add<pause_lane>("pause_lane");
+  all.add<lane_paused>("lane_paused");
+  all.add<lane_report>("lane_report");
+  all.add<lane_stuck>("lane_stuck");
+  all.add<read_lane_batch>("read_lane_batch");
+  all.add<lane_batch>("lane_batch");
+  all.add<evaluate>("evaluate");
+  all.add<evaluation_started>("evaluation_started");
+  all.add<evaluation_done>("evaluation_done");
+  all.add<write_part>("write_part");
+  all.add<cut_published>("cut_published");
+  return all;
+}
+
+placement_demands demands_of(const job_context& context) {
+  const auto memory = predict_memory(context.model(), context.settings, context.inputs.context);
+  const auto& space = context.model().parameters();
+  const auto elements = static_cast<double>(std::max<std::int64_t>(space.count(), 1));
+  const auto owned_bytes = static_cast<double>(memory.parameters_bytes + memory.optimizer_bytes);
+  placement_demands demands;
+  for (std::uint32_t shard = 0; shard < context.layout.shard_count(); ++shard) {
+    std::int64_t count = 0;
+    for (auto i = context.layout.first(shard); i < context.layout.last(shard); ++i)
+      count += space[i].count();
+    demands.shard_bytes.push_back(static_cast<std::uint64_t>(owned_bytes * static_cast<double>(count) / elements));
+  }
+  // A lane holds a copy of the parameters where no shard shares its process.
+  const compute_demand lane{static_cast<double>(context.settings.runtime.threads),
+                            memory.parameters_bytes + (memory.gradients_bytes + memory.activations_bytes) / context.lanes()};
+  demands.lanes.assign(context.lanes(), lane);
+  if (context.settings.evaluation.batches > 0)
+    demands.evaluator = compute_demand{lane.cores, memory.parameters_bytes + memory.evaluation_bytes};
+  return demands;
+}
+
+namespace {
+
+node_id home_of(cluster_board& board, role who) {
+  switch (who.kind) {
+    case role_kind::shard:
+      return board.home_of_shard(who.index);
+    case role_kind::loader:
+    case role_kind::replica:
+      return board.home_of_lane(who.index);
+    case role_kind::evaluator:
+      return board.home_of_evaluator();
+    case role_kind::writer:
+    case role_kind::other:
+      break;
+  }
+  return head_node;
+}
+
+}  // namespace
+
+job_places places_on(std::shared_ptr<cluster_head> head, job_context_ptr context) {
+  job_places places;
+  places.spawn = [head, context](caf::actor_system& system, const child_context& child, const caf::actor& coordinator) {
+    const auto who = role_of(child.name);
+    if (who.kind == role_kind::writer)
+      return spawn_role(system, context, who, child.incarnation, coordinator);
+    return head->spawn_on(home_of(head->board(), who), {child.name, child.incarnation, coordinator});
+  };
+  places.rebalance = [head] {
+    const auto moves = head->board().rebalance();
+    std::vector<std::string> names;
+    for (const auto shard : moves.shards)
+      names.push_back(name_of({role_kind::shard, shard}));
+    for (const auto lane : moves.lanes) {
+      names.push_back(name_of({role_kind::replica, lane}));
+      names.push_back(name_of({role_kind::loader, lane}));
+    }
+    if (moves.evaluator)
+      names.push_back(name_of({role_kind::evaluator}));
+    return names;
+  };
+  places.describe = [head](const std::string& actor) {
+    const auto who = role_of(actor);
+    if (who.kind == role_kind::other)
+      return std::string{};
+    const auto home = home_of(head->board(), who);
+    return home == head_node ? std::string{"the head"} : fmt::format("node {}", home);
+  };
+  places.membership = head->membership();
+  return places;
+}
+
+local_spawner spawner_for(job_context_ptr context) {
+  return [context = std::move(context)](caf::actor_system& system, const spawn_actor& what) {
+    return spawn_role(system, context, role_of(what.name), what.incarnation, what.owner);
+  };
+}
+
+std::vector<job_document> to_documents(const std::map<std::string, std::string>& named) {
+  std::vector<job_document> documents;
+  for (const auto& [name, content] : named)
+    documents.push_back({name, content});
+  return documents;
+}
+
+std::map<std::string, std::string> from_documents(const std::vector<job_document>& documents) {
+  std::map<std::string, std::string> named;
+  for (const auto& each : documents)
+    named[each.name] = each.content;
+  return named;
+}
+
+}  // namespace troupe

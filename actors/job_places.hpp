@@ -1,0 +1,27 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "actors/role.hpp"
+#include "runtime/transport/parcel.hpp"
+
+namespace troupe {
+
+/// Where the actors of a job live, as its coordinator needs to know it: all in this process, or on the nodes of a
+/// cluster. The functions are called on threads of supervisors and of the coordinator.
+struct job_places {
+  role_spawner spawn;
+  /// Decides anew who lives where; names those who must move. Absent where there is one place only.
+  std::function<std::vector<std::string>()> rebalance;
+  /// "node 2"; empty where there is one place only.
+  std::function<std::string(const std::string& actor)> describe;
+  caf::actor membership;  ///< empty where there is one place only
+};
+
+/// Everybody in this process.
+inline job_places everybody_here(job_context_ptr context) { return {spawn_here(std::move(context)), {}, {}, {}}; }
+
+}  // namespace troupe

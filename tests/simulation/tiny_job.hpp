@@ -1,0 +1,80 @@
+#pragma once
+
+/// A job small enough to be simulated thousands of times, and what every run of it must hold.
+
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+
+#include <doctest/doctest.h>
+
+#include "actors/job.hpp"
+#include "models/transformer.hpp"
+
+namespace troupe {
+
+inline constexpr std::uint64_t steps = 8;
+inline constexpr std::uint32_t lanes = 2;
+
+inline job_inputs tiny_inputs() {
+  transformer_settings settings;
+  settings.vocabulary = 11;
+  settings.context = 4;
+  settings.layers = 1;
+  settings.heads = 2;
+  settings.channels = 8;
+  settings.feed_forward_channels = 8;
+  settings.dropout = 0.1;  // its randomness must not depend on who computes
+  std::vector<std::int32_t> tokens;
+  for (int i = 0; i < 300; ++i)
+    tokens.push_back((i * i + i / 7) % 11);
+  job_inputs inputs;
+  inputs.model = std::make_shared<const model>(make_transformer(settings));
+  inputs.data = make_token_dataset(std::move(tokens), settings.vocabulary);
+  inputs.context = settings.context;
+  return inputs;
+}
+
+inline job_settings tiny_settings(consistency_mode mode, std::uint32_t shards) {
+  job_settings settings;
+  settings.training.steps = steps;
+  settings.training.lanes = lanes;
+  settings.training.batch = 4;
+  settings.training.accumulation = 2;
+  settings.training.clip = 0.05;  // below the norms that occur, so that it acts
+  settings.consistency.mode = mode;
+  settings.consistency.staleness = 1;
+  settings.runtime.shards = shards;
+  settings.runtime.device = "reference";
+  settings.evaluation.every = 4;
+  settings.evaluation.batches = 1;
+  settings.checkpoint.every = 3;
+  settings.checkpoint.flush = false;
+  settings.supervision.intensity = 1'000;
+  settings.supervision.stall_after = std::chrono::milliseconds{0};  // a stall must show, not mend itself
+  return settings;
+}
+
+/// Silent, except in the replay of a seed.
+inline job_observer telling_observer() {
+  job_observer observer;
+  if (std::getenv("TROUPE_SEED") != nullptr) {  // a replay tells what happens
+    observer.on_event = [](const child_event& e) { MESSAGE(e.child << " " << int(e.what) << " " << e.explanation); };
+    observer.on_step = [](const step_report& r) { MESSAGE("step " << r.step << " loss " << r.loss); };
+    observer.on_cut = [](const cut_report& r) { MESSAGE("cut " << r.step); };
+    observer.on_evaluation = [](const evaluation_report& r) { MESSAGE("evaluation " << r.step); };
+    observer.on_rollback = [](std::uint64_t step) { MESSAGE("rollback to " << step); };
+    observer.on_warning = [](const std::string& text) { MESSAGE(text); };
+  }
+  return observer;
+}
+
+inline void require_exactly_once(const job_summary& summary, std::uint64_t due) {
+  for (const auto& shard : summary.shards) {
+    REQUIRE(shard.applied.size() == lanes);
+    for (const auto applied : shard.applied)
+      CHECK(applied == due);
+  }
+}
+
+}  // namespace troupe

@@ -158,5 +158,6 @@ TEST_CASE("no depth of nesting exhausts the stack") {
   text.replace(text.find(value), value.size(), std::string(1'000'000, '[') + std::string(1'000'000, ']'));
   const auto object = json::parse(text);  // not copied: that takes stack
   CHECK_THROWS_WITH_AS(node_resources_from_json(object),
-                       "resources of a node: 'cores' is an array; expected a number above 0, at most 65536", input_error);
+                       "resources of a node: 'cores' is an array; expected a number above 0, at most 65536",
+                       input_error);
 }

@@ -34,9 +34,12 @@ std::string read(const std::filesystem::path& path) {
 /// A job of Slurm's, with commands that only note how they are called.
 struct fake_slurm {
   scratch_folder folder;
+  /// The head ends the script, and the script ends srun, which shall have made its note by then.
+  const std::string await_srun = "until grep -qs srun $NOTES; do sleep 0.01; done; ";
 
   fake_slurm() {
-    put("troupe", "echo \"troupe $*\" >>$NOTES; [ -n \"$TROUPE_SECRET\" ] && echo secret >>$NOTES; exit 6");
+    put("troupe", await_srun + "echo \"troupe $*\" >>$NOTES; [ -n \"$TROUPE_SECRET\" ] && echo secret >>$NOTES; "
+                               "exit 6");
     put("srun", "echo \"srun $* at $MASTER_PORT\" >>$NOTES");
   }
 
@@ -76,8 +79,9 @@ TEST_CASE_FIXTURE(fake_slurm, "a requeued job goes on from its cut") {
 
 TEST_CASE_FIXTURE(fake_slurm, "the head is told of Slurm's signals, and is waited for after them") {
   // It signals the script, and leaves when the signal has come back.
-  put("troupe", "trap 'echo cut >>$NOTES; kill -TERM $PPID' USR1; trap 'echo leave >>$NOTES; exit 6' TERM; "
-                "kill -USR1 $PPID; while :; do sleep 0.01; done");
+  put("troupe", await_srun + "trap 'echo cut >>$NOTES; kill -TERM $PPID' USR1; "
+                             "trap 'echo leave >>$NOTES; exit 6' TERM; "
+                             "kill -USR1 $PPID; while :; do sleep 0.01; done");
   CHECK(submit() == 6);
   CHECK(contains(notes(), "cut\nleave\n"));
 }

@@ -57,4 +57,6 @@ function(troupe_add_library NAME)
     "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>" "$<INSTALL_INTERFACE:include/troupe>")
   target_compile_features(troupe_${NAME} PUBLIC cxx_std_20)
   target_link_libraries(troupe_${NAME} PUBLIC ${ARG_PUBLIC} PRIVATE $<BUILD_INTERFACE:troupe_flags> ${ARG_PRIVATE})
+  # What build_id() reads.
+  target_link_options(troupe_${NAME} PRIVATE "LINKER:--build-id=sha1")
 endfunction()

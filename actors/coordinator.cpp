@@ -526,7 +526,11 @@ class coordinator {
     ended_ = true;
     log_->finished(fingerprint(final_), barrier_ < context_->settings.training.steps);
     final_.clear();
-    self_->unlink_from(tree_);
+    // From here on the tree may end as it likes; but if this coordinator dies, it must not live on beside its successor's.
+    self_->set_exit_handler([this](caf::exit_msg& message) {
+      if (message.source != tree_.address())
+        self_->quit(message.reason);
+    });
     self_->request(tree_, caf::infinite, shut_down{})
         .then([this] { end(); }, [this](const caf::error&) { end(); });
   }

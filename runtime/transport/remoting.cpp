@@ -103,8 +103,11 @@ void remoting::host(const std::string& name, std::uint64_t incarnation, const ca
   {
     const std::lock_guard lock(mutex_);
     here = {self_, name, incarnation};
+    auto& entry = local_[name];
+    if (entry.incarnation > incarnation)
+      return troupe::send_exit(who, caf::exit_reason::kill);  // its supervisor is about to end, and its successor is here
+    entry = {incarnation, who};
     addresses_[who->id()] = here;
-    local_[name] = {incarnation, who};
     // Nobody will ever be what these were kept for.
     const auto older = early_.lower_bound({self_, name, 0});
     for (auto each = older; each != early_.end() && each->first < here;) {

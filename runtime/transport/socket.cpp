@@ -19,13 +19,30 @@ namespace troupe {
 
 namespace {
 
-constexpr int buffer_bytes = 4 << 20;  // the system may grant less
+/// Within a machine nothing is under way: a buffer only has to keep both ends busy, and what fits in a processor's cache
+/// is written and read from there. Measured with messages of 4 MB, this moves twice as much as 4 MiB do. Across machines
+/// the system finds the size itself, which a size set here would forbid.
+constexpr int local_buffer_bytes = 256 << 10;
 constexpr std::size_t events_max = 64;
 constexpr std::uint64_t wake_key = 0;
 
 void set(const descriptor& socket, int level, int option, int value) noexcept {
   // A socket that cannot be tuned is slower, no worse.
   ::setsockopt(socket.get(), level, option, &value, sizeof(value));
+}
+
+bool is_within_machine(const descriptor& socket) noexcept {
+  socket_address here, there;
+  here.size = there.size = sizeof(here.storage);
+  if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&here.storage), &here.size) != 0 ||
+      ::getpeername(socket.get(), reinterpret_cast<sockaddr*>(&there.storage), &there.size) != 0 ||
+      here.storage.ss_family != there.storage.ss_family)
+    return false;
+  if (here.storage.ss_family == AF_INET)
+    return reinterpret_cast<const sockaddr_in&>(here.storage).sin_addr.s_addr ==
+           reinterpret_cast<const sockaddr_in&>(there.storage).sin_addr.s_addr;
+  return std::memcmp(&reinterpret_cast<const sockaddr_in6&>(here.storage).sin6_addr,
+                     &reinterpret_cast<const sockaddr_in6&>(there.storage).sin6_addr, sizeof(in6_addr)) == 0;
 }
 
 [[noreturn]] void fail(const std::string& what) {
@@ -109,7 +126,6 @@ descriptor begin_connect(const socket_address& to) noexcept {
   descriptor out(::socket(to.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!out)
     return out;
-  tune(out);
   if (::connect(out.get(), to.get(), to.size) != 0 && errno != EINPROGRESS) {
     const auto reason = errno;
     out = descriptor();
@@ -120,8 +136,8 @@ descriptor begin_connect(const socket_address& to) noexcept {
 
 void tune(const descriptor& socket) noexcept {
   set(socket, IPPROTO_TCP, TCP_NODELAY, 1);
-  set(socket, SOL_SOCKET, SO_SNDBUF, buffer_bytes);
-  set(socket, SOL_SOCKET, SO_RCVBUF, buffer_bytes);
+  if (is_within_machine(socket))
+    set(socket, SOL_SOCKET, SO_SNDBUF, local_buffer_bytes);
 }
 
 poller::poller()

@@ -62,7 +62,7 @@ socket_address local_address(const descriptor& socket);
 /// Begins to connect; the socket is writable once that has ended. Invalid, with errno set, where it ended at once.
 descriptor begin_connect(const socket_address& to) noexcept;
 
-/// For a socket that is to carry frames: no delay, large buffers.
+/// For a connected socket that is to carry frames: no delay, buffers that suit the way.
 void tune(const descriptor& socket) noexcept;
 
 /// Waits for sockets. Level-triggered.

@@ -42,7 +42,6 @@ void tcp_loop::accept_all() {
       return;
     }
     make_room_for_stranger();
-    tune(socket);
     auto& c = add_connection();
     c.socket = std::make_shared<const descriptor>(std::move(socket));
     c.peer = to_string(from);
@@ -136,6 +135,7 @@ void tcp_loop::on_connected(connection& c) {
 // -- shaking hands -------------------------------------------------------------
 
 void tcp_loop::begin_handshake(connection& c) {
+  tune(*c.socket);
   poller_.watch_output(*c.socket, c.id, false);
   c.at = connection::phase::handshaking;
   c.deadline = std::min(c.deadline, clock::now() + options_.handshake_timeout);

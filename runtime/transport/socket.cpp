@@ -19,9 +19,9 @@ namespace troupe {
 
 namespace {
 
-/// Within a machine nothing is under way: a buffer only has to keep both ends busy, and what fits in a processor's cache
-/// is written and read from there. Measured with messages of 4 MB, this moves twice as much as 4 MiB do. Across machines
-/// the system finds the size itself, which a size set here would forbid.
+/// Within a machine nothing is under way: a buffer only has to keep both ends busy, and what fits in a processor's
+/// cache is written and read from there. Measured with messages of 4 MB, this moves twice as much as 4 MiB do. Across
+/// machines the system finds the size itself, which a size set here would forbid.
 constexpr int local_buffer_bytes = 256 << 10;
 constexpr std::size_t events_max = 64;
 constexpr std::uint64_t wake_key = 0;

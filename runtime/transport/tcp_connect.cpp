@@ -189,8 +189,8 @@ void tcp_loop::turn_away(connection& c, const handshake_error& reason) {
     options_.on_turned_away(text);
 }
 
-/// The acceptor's end of the handshake. Others may send to the link as soon as they hear of it, but the answer has to be
-/// first.
+/// The acceptor's end of the handshake. Others may send to the link as soon as they hear of it, but the answer has to
+/// be first.
 void tcp_loop::introduce(connection& c) {
   c.out->cork();
   links_.insert(c.id, c.out);

@@ -51,7 +51,8 @@ struct tcp_options {
 ///
 /// The destructor ends all links, as death would, save those that were closed before: what was handed over to them
 /// still leaves, within `close_timeout`. Senders that wait are let go, dials end as failed, and nothing is called
-/// afterwards. A `send` from the network's own thread never blocks, tensors or not.
+/// afterwards. A `send` from the network's own thread never blocks, tensors or not; one of a parcel beyond the limits
+/// throws std::length_error.
 std::unique_ptr<network> make_tcp_network(tcp_options options);
 
 }  // namespace troupe

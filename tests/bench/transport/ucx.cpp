@@ -227,7 +227,8 @@ class ucx_contestant final : public contestant {
     params.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
     params.user_data = received;
     params.cb.recv_am = [](void* request, ucs_status_t, std::size_t, void* user) {
-      const std::unique_ptr<std::pair<ucx_contestant*, tensor>> it(static_cast<std::pair<ucx_contestant*, tensor>*>(user));
+      using landed = std::pair<ucx_contestant*, tensor>;
+      const std::unique_ptr<landed> it(static_cast<landed*>(user));
       it->first->on_bulk();
       ucp_request_free(request);
     };

@@ -1,7 +1,7 @@
 #include "runtime/transport/handshake.hpp"
 #include "tests/fuzz/fuzz.hpp"
 
-// What a stranger says to a node that listens, or that dialed him. Nonces are fixed, so that a proof in a seed is valid.
+// What a stranger says to a node that listens, or that dialed him. Nonces are fixed, so that a seed's proofs are valid.
 
 namespace {
 

@@ -66,7 +66,7 @@ std::vector<placement_node> cluster_board::candidates() const {
   std::vector<placement_node> all;
   for (const auto& node : nodes_)
     if (node.state == node_state::ready)
-      all.push_back({node.id, node.offer.cores, node.offer.memory_bytes, node.offer.speed, true});
+      all.push_back({node.id, node.offer.resources.cores, node.offer.resources.memory_bytes, node.offer.speed, true});
   return all;
 }
 

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/cluster/node_resources.hpp"
 #include "runtime/cluster/placement.hpp"
 
 namespace troupe {
@@ -28,11 +29,8 @@ const char* to_string(node_state state);
 /// What a node says about itself when it joins.
 struct node_offer {
   std::string endpoint;  ///< where other nodes reach it
-  std::string host;
-  std::int64_t process = 0;
-  double cores = 1.0;
-  std::uint64_t memory_bytes = 0;  ///< 0: unknown
-  double speed = 1.0;              ///< of one core; any unit, the same on all nodes
+  node_resources resources;
+  double speed = 1.0;    ///< of one core; any unit, the same on all nodes
 };
 
 struct node_record {

@@ -65,9 +65,9 @@ std::string encode(const introduction& value) {
     out["node"] = value.node;
   }
   if (value.what == introduction::kind::join)
-    out["offer"] = {{"endpoint", value.offer.endpoint},   {"host", value.offer.host},
-                    {"process", value.offer.process},     {"cores", value.offer.cores},
-                    {"memory_bytes", value.offer.memory_bytes}, {"speed", value.offer.speed}};
+    out["offer"] = {{"endpoint", value.offer.endpoint},
+                    {"speed", value.offer.speed},
+                    {"resources", to_json(value.offer.resources)}};
   return out.dump();
 }
 
@@ -86,15 +86,12 @@ introduction decode_introduction(const std::string& text) {
       value.node = read_node(in);
     }
     if (what == introduction::kind::join) {
-      const auto offer = in.value("offer", json::object());
-      if (!offer.is_object())
-        fail("offer", "an object");
-      value.offer.endpoint = read_text(offer, "endpoint");
-      value.offer.host = read_text(offer, "host");
-      value.offer.process = static_cast<std::int64_t>(read_number(offer, "process", 0, 1e12));
-      value.offer.cores = read_number(offer, "cores", 0.01, 1e6);
-      value.offer.memory_bytes = static_cast<std::uint64_t>(read_number(offer, "memory_bytes", 0, 1e18));
-      value.offer.speed = read_number(offer, "speed", 1e-9, 1e18);
+      const auto offer = in.find("offer");
+      if (offer == in.end() || !offer->is_object() || !offer->contains("resources"))
+        fail("offer", "an object with 'resources'");
+      value.offer.endpoint = read_text(*offer, "endpoint");
+      value.offer.speed = read_number(*offer, "speed", 1e-9, 1e18);
+      value.offer.resources = node_resources_from_json((*offer)["resources"]);
     }
     return value;
   }

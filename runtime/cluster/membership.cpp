@@ -40,7 +40,7 @@ class membership {
     if (!message.fault.empty())
       return expel(message.node, "cannot take part: " + message.fault);
     board_->set_state(message.node, node_state::ready);
-    hooks_.tell(fmt::format("node {} joined: {}, {:g} cores", message.node, node->offer.host, node->offer.cores));
+    hooks_.tell(fmt::format("node {} joined: {}, {:g} cores", message.node, node->offer.resources.host, node->offer.resources.cores));
     tell(self_, coordinator_, node_ready{message.node});
   }
 

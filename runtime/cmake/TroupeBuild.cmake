@@ -41,6 +41,7 @@ find_package(CLI11 REQUIRED)
 # Cap'n Proto's CMake file insists on libatomic, which x86-64 does not need; pkg-config does not.
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(CAPNP REQUIRED IMPORTED_TARGET GLOBAL capnp)
+pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET GLOBAL libcrypto)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET GLOBAL libxxhash)
 pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET GLOBAL sentencepiece)
 find_library(SENTENCEPIECE_TRAIN_LIBRARY sentencepiece_train REQUIRED)

@@ -68,8 +68,8 @@ class cluster {
     one->net = wire_.make_network();
     cluster_node_options options;
     options.codecs = job_codecs();
-    options.offer.host = "simulated";
-    options.offer.cores = 1.0 + static_cast<double>(sim_.draw(2));
+    options.offer.resources = this_node();
+    options.offer.resources.cores = 1.0 + static_cast<double>(sim_.draw(2));
     options.prepare = [context = context_](const std::vector<job_document>&) { return spawner_for(context); };
     options.on_joined = [one = one.get()](node_id id) { one->id = id; };
     options.on_end = [this, one = one.get()](const node_end& how) {

@@ -1,0 +1,179 @@
+/// How links end against somebody's will, and that everybody is told and nobody hangs.
+
+#include <fcntl.h>
+
+#include <filesystem>
+#include <thread>
+
+#include <doctest/doctest.h>
+
+#include "runtime/transport/tcp_network.hpp"
+#include "tests/runtime/transport/support.hpp"
+
+using namespace troupe;
+using namespace std::chrono_literals;
+
+namespace {
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+std::size_t entries(const char* folder) {
+  const std::filesystem::directory_iterator all(folder);
+  return static_cast<std::size_t>(std::distance(begin(all), end(all)));
+}
+
+}  // namespace
+
+TEST_CASE("a process that ends is told of at once, with the last it said") {
+  test_node a, b;
+  a.start();
+  b.start();
+  const auto [to_b, to_a] = a.join(b);
+  a->send(to_b, note("last words"));
+  b.wait_parcels(to_a, 1);
+  a.destroy();
+  CHECK(contains(b.wait_lost(to_a), "the connection ended without a goodbye"));
+  b->send(to_a, note("to nobody"));
+}
+
+TEST_CASE("a peer that falls silent is lost, with evidence") {
+  test_node silent({.heartbeat_interval = 20ms, .heartbeats = false});
+  test_node other({.heartbeat_interval = 20ms, .silence_max = 30s});
+  silent.start();
+  other.start();
+  const auto [to_other, to_silent] = silent.join(other);
+  const auto evidence = other.wait_lost(to_silent);
+  CHECK(contains(evidence, "no sign of life for"));
+  CHECK(contains(evidence, "phi"));
+  silent.wait_lost(to_other);
+}
+
+TEST_CASE("silence has a bound, however irregular it was before") {
+  test_node silent({.heartbeat_interval = 20ms, .heartbeats = false});
+  test_node other({.heartbeat_interval = 20ms, .silence_max = 100ms});
+  silent.start();
+  other.start();
+  const auto [to_other, to_silent] = silent.join(other);
+  CHECK(contains(other.wait_lost(to_silent), "no sign of life for 0.1"));
+}
+
+TEST_CASE("an idle link lives by heartbeats") {
+  test_node a({.heartbeat_interval = 5ms, .silence_max = 300s}), b({.heartbeat_interval = 5ms, .silence_max = 300s});
+  a.start();
+  b.start();
+  const auto [to_b, to_a] = a.join(b);
+  // Long enough for phi to give a silent one up, many times over.
+  std::this_thread::sleep_for(1s);
+  CHECK(!a.was_lost(to_b));
+  CHECK(!b.was_lost(to_a));
+}
+
+TEST_CASE("a sender that waits for room is let go when the link is lost") {
+  test_node a({.window_bytes = 1 << 20}), b;
+  std::promise<void> release;
+  const auto released = release.get_future().share();
+  b.on_parcel = [released](link_id, const parcel&) { released.wait(); };  // a receiver that is stuck
+  a.start();
+  b.start();
+  const auto [to_b, to_a] = a.join(b);
+  std::atomic<int> sent = 0;
+  std::thread sender([&, link = to_b] {
+    for (int i = 0; i < 100; ++i, ++sent)
+      a->send(link, with_floats(1'000'000));
+  });
+  SUBCASE("by silence") {
+    CHECK(contains(a.wait_lost(to_b), "no sign of life"));
+    CHECK(sent < 100);
+  }
+  SUBCASE("by our own close") {
+    a->close(to_b);
+  }
+  sender.join();
+  release.set_value();
+}
+
+TEST_CASE("a sender that waits for room is let go when its network ends") {
+  test_node a({.window_bytes = 1 << 20}), b;
+  std::promise<void> release;
+  const auto released = release.get_future().share();
+  b.on_parcel = [released](link_id, const parcel&) { released.wait(); };
+  a.start();
+  b.start();
+  const auto [to_b, to_a] = a.join(b);
+  std::atomic<bool> waits = false;
+  std::thread sender([&, link = to_b] {
+    a->send(link, with_floats(20'000'000));  // more than the system buffers
+    waits = true;
+    a->send(link, with_floats(1));
+  });
+  while (!waits)
+    std::this_thread::yield();
+  std::this_thread::sleep_for(500ms);  // a call that has not begun would find no network
+  a.destroy();
+  sender.join();
+  release.set_value();
+}
+
+TEST_CASE("messages without tensors never block; too many of them end the link") {
+  test_node a({.control_bytes_max = 1 << 20, .silence_max = 300s}), b;
+  std::promise<void> release;
+  const auto released = release.get_future().share();
+  b.on_parcel = [released](link_id, const parcel&) { released.wait(); };
+  a.start();
+  b.start();
+  const auto [to_b, to_a] = a.join(b);
+  auto message = note("long");
+  message.body.resize(100'000);
+  while (!a.was_lost(to_b))
+    a->send(to_b, message);
+  CHECK(contains(a.wait_lost(to_b), "the other side does not receive"));
+  release.set_value();
+}
+
+TEST_CASE("a network that ends amid traffic leaves no thread and no descriptor") {
+  const auto threads = entries("/proc/self/task"), files = entries("/proc/self/fd");
+  for (int round = 0; round < 10; ++round) {
+    test_node a({.window_bytes = 1 << 20});
+    a.start();
+    {
+      test_node b;
+      b.start();
+      const auto [to_b, to_a] = a.join(b);
+      std::atomic<bool> stop = false;
+      std::thread sender([&, link = to_b] {
+        while (!stop)
+          a->send(link, with_floats(200'000));
+      });
+      b.wait_parcels(to_a, 3);
+      b->dial("192.0.2.1:4000", "me", [](const dial_result&) {});
+      b.destroy();
+      a.wait_lost(to_b);
+      stop = true;
+      sender.join();
+    }
+  }
+  CHECK(entries("/proc/self/task") == threads);
+  CHECK(entries("/proc/self/fd") == files);
+}
+
+TEST_CASE("a dial that is under way ends with the network") {
+  std::promise<dial_result> told;
+  {
+    test_node a;
+    a.start();
+    // Reserved for documentation: nobody answers there, or nobody can be asked.
+    a->dial("192.0.2.1:4000", "me", [&](dial_result r) { told.set_value(std::move(r)); });
+  }
+  auto result = told.get_future();
+  REQUIRE(result.wait_for(0s) == std::future_status::ready);
+  CHECK(result.get().link == 0);
+}
+
+TEST_CASE("a dial without an answer ends in time") {
+  test_node a({.heartbeat_interval = 10ms, .dial_timeout = 50ms});
+  a.start();
+  const auto result = a.dial("192.0.2.1:4000");
+  CHECK(result.link == 0);
+  CHECK(!result.refused);
+  CHECK(result.text.starts_with("192.0.2.1:4000: "));
+}

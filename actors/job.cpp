@@ -1,10 +1,15 @@
 #include "actors/job.hpp"
 
+#include <random>
+#include <thread>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
+#include "actors/cluster_job.hpp"
 #include "actors/coordinator.hpp"
 #include "actors/job_root.hpp"
+#include "actors/job_status.hpp"
 #include "runtime/error.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
@@ -87,13 +92,96 @@ void check_store(const job_inputs& inputs, const job_context& context) {
   context.store->make_ready();
 }
 
+/// The nodes of a job, from the first that joins to the last that leaves.
+class job_nodes {
+ public:
+  job_nodes(caf::actor_system& system, const directory_actor& names, const job_cluster& settings,
+            const job_context_ptr& context, const std::shared_ptr<const job_status>& status)
+      : settings_(settings) {
+    if (!context->store)
+      throw input_error("a job on a cluster needs a folder for its checkpoints");
+    cluster_head_options options;
+    options.codecs = job_codecs();
+    options.demands = demands_of(*context);
+    auto documents = context->inputs.documents;
+    documents["data"] = context->inputs.data->fingerprint();
+    options.documents = to_documents(documents);
+    options.cluster = fmt::format("{:016x}", std::random_device{}() * 0x100000001ull ^
+                                                 static_cast<std::uint64_t>(clock::now().time_since_epoch().count()));
+    options.tell = settings.tell ? settings.tell : [](const std::string&) {};
+    options.status = [status] { return status->to_json().dump(); };
+    head_ = std::make_shared<cluster_head>(system, settings.carrier, std::move(options));
+    head_->start(names);
+    seen_ = clock::now();
+  }
+
+  const std::shared_ptr<cluster_head>& head() const noexcept { return head_; }
+
+  /// False: stopped meanwhile. Throws job_failed.
+  bool wait_for_first(const stop_request* stop) {
+    for (; head_->board().count(node_state::ready) < settings_.min_nodes; std::this_thread::sleep_for(stop_poll)) {
+      if (stop && stop->stop)
+        return false;
+      if (clock::now() - seen_ > settings_.wait_for_nodes)
+        throw job_failed(fmt::format("{} of {} nodes joined {} within {} s; start more with `troupe node --join {}`",
+                                     head_->board().count(node_state::ready), settings_.min_nodes, head_->endpoint(),
+                                     settings_.wait_for_nodes.count() / 1000, head_->endpoint()));
+    }
+    return true;
+  }
+
+  /// Throws job_failed where there has been no node for too long.
+  void check() {
+    const auto& board = head_->board();
+    if (board.count(node_state::ready) + board.count(node_state::leaving) + board.count(node_state::joining) > 0)
+      seen_ = clock::now();
+    else if (clock::now() - seen_ > settings_.wait_for_nodes)
+      throw job_failed(fmt::format("no node was there for {} s; the last cut is intact: start nodes and resume",
+                                   settings_.wait_for_nodes.count() / 1000));
+  }
+
+  /// Lets all nodes go, and waits for that, within a bound.
+  void dismiss(const std::string& reason) {
+    caf::anon_send(head_->membership(), dismiss_nodes{reason});
+    const auto& board = head_->board();
+    for (const auto until = clock::now() + dismiss_within; clock::now() < until; std::this_thread::sleep_for(stop_poll))
+      if (board.count(node_state::ready) + board.count(node_state::leaving) + board.count(node_state::joining) == 0)
+        return;
+  }
+
+  ~job_nodes() { send_exit(head_->membership(), caf::exit_reason::user_shutdown); }
+
+ private:
+  using clock = std::chrono::steady_clock;
+  static constexpr std::chrono::seconds dismiss_within{5};
+
+  const job_cluster& settings_;
+  std::shared_ptr<cluster_head> head_;
+  clock::time_point seen_;
+};
+
+/// Sends to whoever holds the name now, if anybody does.
+template <class Message>
+void tell_by_name(caf::scoped_actor& self, const directory_actor& names, const char* name, Message message) {
+  self->request(names, caf::infinite, resolve_name{name})
+      .receive(
+          [&](const directory_entry& entry) {
+            if (entry.handle)
+              self->send(entry.handle, std::move(message));
+          },
+          [](const caf::error&) {
+            // Not published yet: the next round tells it.
+          });
+}
+
 }  // namespace
 
 job_summary run_job(const job_inputs& inputs, const job_settings& settings, const job_observer& observer,
-                    const stop_request* stop) {
+                    stop_request* stop, const job_cluster* on) {
   const auto context = make_job_context(inputs, settings);
   check_store(inputs, *context);
-  const auto log = std::make_shared<job_log>(*context, observer);
+  const auto status = std::make_shared<job_status>();
+  const auto log = std::make_shared<job_log>(*context, on ? status->listen(observer) : observer);
 
   system_config config;
   caf::actor_system system{config};
@@ -101,7 +189,15 @@ job_summary run_job(const job_inputs& inputs, const job_settings& settings, cons
   {
     caf::scoped_actor self{system};
     const auto names = spawn_directory(system);
-    const auto root = spawn_job(system, context, log, names, self, everybody_here(context));
+    std::optional<job_nodes> nodes;
+    if (on)
+      nodes.emplace(system, names, *on, context, status);
+    if (nodes && !nodes->wait_for_first(stop)) {
+      nodes->dismiss("the job was stopped before it began");
+      throw job_failed("stopped before enough nodes had joined; nothing was trained");
+    }
+    const auto places = nodes ? places_on(nodes->head(), context) : everybody_here(context);
+    const auto root = spawn_job(system, context, log, names, self, places);
     self->monitor(root);
     bool running = true, done = false;
     while (running) {
@@ -117,16 +213,19 @@ job_summary run_job(const job_inputs& inputs, const job_settings& settings, cons
           caf::after(stop_poll) >> [] {});
       // Told again and again: a coordinator that is restarted has forgotten, one that knows does not mind.
       if (stop && stop->stop && !done)
-        self->request(names, caf::infinite, resolve_name{"coordinator"})
-            .receive(
-                [&](const directory_entry& entry) {
-                  if (entry.handle)
-                    self->send(entry.handle, stop_job{});
-                },
-                [](const caf::error&) {
-                  // Not published yet: the next round tells it.
-                });
+        tell_by_name(self, names, "coordinator", stop_job{});
+      if (stop && stop->cut.exchange(false) && !done)
+        tell_by_name(self, names, "coordinator", cut_wanted{"asked for"});
+      if (nodes && running && !done)
+        try {
+          nodes->check();
+        } catch (const job_failed&) {
+          send_exit(caf::actor_cast<caf::actor>(root), caf::exit_reason::kill);
+          throw;
+        }
     }
+    if (nodes)
+      nodes->dismiss(done ? "the job is done" : "the job failed");
     if (!done) {
       if (is(failure, errc::bad_input))
         throw input_error(root_cause(failure));

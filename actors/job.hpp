@@ -3,6 +3,7 @@
 /// Runs a training job: builds the tree of actors, waits for its end, reports.
 
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -13,6 +14,7 @@
 
 #include "actors/job_settings.hpp"
 #include "models/model.hpp"
+#include "runtime/transport/network.hpp"
 
 namespace troupe {
 
@@ -87,14 +89,25 @@ struct job_summary {
   std::filesystem::path last_cut;
 };
 
-/// Set from a signal handler or another thread: the job saves a cut and ends.
+/// Set from a signal handler or another thread.
 struct stop_request {
-  std::atomic<bool> stop{false};
+  std::atomic<bool> stop{false};  ///< the job saves a cut and ends
+  std::atomic<bool> cut{false};   ///< the job saves a cut and goes on; taken back when it was told
 };
 
-/// Blocks until the job ends. Throws input_error for impossible settings, job_failed when supervision gave up.
+/// Runs a job's actors on the nodes of a cluster; only the coordinator and the checkpoint writer stay here. Needs
+/// `job_inputs::checkpoints`: what a lost node held comes back from the last cut.
+struct job_cluster {
+  std::shared_ptr<network> carrier;              ///< that nodes dial; not started yet
+  std::uint32_t min_nodes = 1;                   ///< before the first step
+  std::chrono::milliseconds wait_for_nodes{600'000};  ///< with fewer than min_nodes at first, and without any later
+  std::function<void(const std::string&)> tell;  ///< for people: nodes that come and go; called on threads of actors
+};
+
+/// Blocks until the job ends. Throws input_error for impossible settings, job_failed when supervision gave up or the
+/// nodes stayed away.
 job_summary run_job(const job_inputs& inputs, const job_settings& settings, const job_observer& observer = {},
-                    const stop_request* stop = nullptr);
+                    stop_request* stop = nullptr, const job_cluster* on = nullptr);
 
 /// Supervision gave up: what() leads with the root cause.
 class job_failed : public std::runtime_error {

@@ -1,5 +1,7 @@
 #include "runtime/cluster/head.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include "runtime/cluster/introduction.hpp"
 #include "runtime/error.hpp"
 #include "runtime/system.hpp"
@@ -47,12 +49,32 @@ void cluster_head::start(const directory_actor& names) {
                    }});
 }
 
+std::string cluster_head::describe() const {
+  auto nodes = nlohmann::json::array();
+  for (const auto& node : board_->nodes())
+    nodes.push_back({{"node", node.id},
+                     {"state", to_string(node.state)},
+                     {"endpoint", node.offer.endpoint},
+                     {"resources", to_json(node.offer.resources)},
+                     {"evidence", node.evidence}});
+  const auto traffic = post_->counters();
+  return nlohmann::json{{"nodes", std::move(nodes)},
+                        {"messages",
+                         {{"sent", traffic.sent},
+                          {"received", traffic.received},
+                          {"stale_dropped", traffic.stale_dropped},
+                          {"bad_dropped", traffic.bad_dropped},
+                          {"early_dropped", traffic.early_dropped}}},
+                        {"job", nlohmann::json::parse(options_.status())}}
+      .dump();
+}
+
 introduction_reply cluster_head::introduced(link_id link, const std::string& text) {
   try {
     auto who = decode_introduction(text);
     switch (who.what) {
       case introduction::kind::status:
-        return {true, options_.status(), true};
+        return {true, describe(), true};
       case introduction::kind::peer:
         return {false, "this is the head: nodes join it"};
       case introduction::kind::join:

@@ -23,7 +23,7 @@ struct cluster_head_options {
   placement_demands demands;
   std::vector<job_document> documents;     ///< what every node prepares itself with
   std::string cluster;                     ///< drawn anew by each run
-  std::function<std::string()> status;     ///< the answer to whoever asks how things are; must not wait
+  std::function<std::string()> status;     ///< of the job, as a JSON object; must not wait
   std::function<void(const std::string&)> tell;  ///< for people; called on an actor's thread
 };
 
@@ -44,6 +44,8 @@ class cluster_head : public std::enable_shared_from_this<cluster_head> {
   remoting_counters counters() const { return post_->counters(); }
 
  private:
+  /// The answer to whoever asks how things are: JSON, see cli/README.md.
+  std::string describe() const;
   introduction_reply introduced(link_id link, const std::string& text);
   void lost(link_id link, const std::string& evidence);
   void expel(node_id node, const std::string& evidence);

@@ -1,0 +1,115 @@
+#include "actors/job_status.hpp"
+
+#include <ctime>
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace troupe {
+
+namespace {
+
+constexpr double smoothing = 0.1;  // of moving averages
+
+template <class Outer, class Inner>
+auto both(Outer first, Inner second) {
+  return [first, second](const auto& what) {
+    first(what);
+    if (second)
+      second(what);
+  };
+}
+
+/// Of a supervisor's line: "shard/0: started on node 2".
+std::string place_in(const std::string& explanation) {
+  constexpr std::string_view mark = " started on ";
+  const auto found = explanation.find(mark);
+  return found == std::string::npos ? std::string{} : explanation.substr(found + mark.size());
+}
+
+}  // namespace
+
+job_observer job_status::listen(job_observer observer) {
+  auto result = observer;
+  result.on_step = both([this](const step_report& report) { note(report); }, observer.on_step);
+  result.on_event = both([this](const child_event& event) { note(event); }, observer.on_event);
+  result.on_cut = both(
+      [this](const cut_report& report) {
+        const std::lock_guard lock(mutex_);
+        last_cut_step_ = report.step;
+      },
+      observer.on_cut);
+  result.on_rollback = both(
+      [this](std::uint64_t step) {
+        const std::lock_guard lock(mutex_);
+        ++rollbacks_;
+        step_ = step;
+      },
+      observer.on_rollback);
+  return result;
+}
+
+void job_status::note(const step_report& report) {
+  const std::lock_guard lock(mutex_);
+  const auto mix = [&](double& average, double value) {
+    average = average == 0.0 ? value : (1.0 - smoothing) * average + smoothing * value;
+  };
+  step_ = report.step;
+  loss_ = report.loss;
+  mix(seconds_per_step_, report.seconds);
+  mix(tokens_per_second_, static_cast<double>(report.tokens) / std::max(report.seconds, 1e-9));
+  last_step_at_ = std::chrono::steady_clock::now();
+}
+
+void job_status::note(const child_event& event) {
+  const std::lock_guard lock(mutex_);
+  auto& actor = actors_[event.child];
+  switch (event.what) {
+    case child_event::kind::started:
+      actor = {"running", place_in(event.explanation), event.incarnation};
+      return;
+    case child_event::kind::restarting:
+      actor.state = "restarting";
+      return;
+    case child_event::kind::stopped:
+      actor.state = "stopped";
+      return;
+    case child_event::kind::abandoned:
+    case child_event::kind::escalated:
+    case child_event::kind::ended:
+      actor.state = event.what == child_event::kind::abandoned ? "abandoned" : "ended";
+      failures_.push_back({std::chrono::system_clock::now(), event.child, event.explanation});
+      if (failures_.size() > failures_max)
+        failures_.pop_front();
+      return;
+  }
+}
+
+nlohmann::json job_status::to_json() const {
+  const std::lock_guard lock(mutex_);
+  nlohmann::json actors = nlohmann::json::array(), failures = nlohmann::json::array();
+  for (const auto& [name, actor] : actors_)
+    actors.push_back({{"name", name},
+                      {"state", actor.state},
+                      {"incarnation", actor.incarnation},
+                      {"restarts", actor.incarnation > 0 ? actor.incarnation - 1 : 0},
+                      {"where", actor.where}});
+  for (const auto& each : failures_)
+    failures.push_back({{"time", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}",
+                                             fmt::gmtime(std::chrono::system_clock::to_time_t(each.at)))},
+                        {"actor", each.actor},
+                        {"reason", each.reason}});
+  const std::chrono::duration<double> idle = std::chrono::steady_clock::now() - last_step_at_;
+  return {{"step", step_},
+          {"loss", loss_},
+          {"seconds_per_step", seconds_per_step_},
+          {"tokens_per_second", tokens_per_second_},
+          {"seconds_since_step", idle.count()},
+          {"rollbacks", rollbacks_},
+          {"last_cut_step", last_cut_step_},
+          {"actors", std::move(actors)},
+          {"failures", std::move(failures)}};
+}
+
+}  // namespace troupe

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <string>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "actors/job.hpp"
+#include "runtime/supervision/supervisor.hpp"
+
+namespace troupe {
+
+/// How a job is doing, for whoever asks while it runs. Kept by what the job tells; an answer waits for no actor, so that
+/// it comes also while one is wedged. Thread safe. The schema of its JSON: cli/README.md.
+class job_status {
+ public:
+  /// Failures kept.
+  static constexpr std::size_t failures_max = 20;
+
+  /// Listens in: the result tells this object, then `observer`, which it outlives.
+  job_observer listen(job_observer observer);
+
+  nlohmann::json to_json() const;
+
+ private:
+  struct actor_state {
+    std::string state;
+    std::string where;
+    std::uint64_t incarnation = 0;
+  };
+  struct failure {
+    std::chrono::system_clock::time_point at;
+    std::string actor;
+    std::string reason;
+  };
+
+  void note(const step_report& report);
+  void note(const child_event& event);
+
+  mutable std::mutex mutex_;
+  std::uint64_t step_ = 0;
+  double loss_ = 0.0;
+  double seconds_per_step_ = 0.0;   // moving average
+  double tokens_per_second_ = 0.0;  // moving average
+  std::chrono::steady_clock::time_point last_step_at_ = std::chrono::steady_clock::now();
+  std::uint64_t rollbacks_ = 0;
+  std::uint64_t last_cut_step_ = 0;
+  std::map<std::string, actor_state> actors_;
+  std::deque<failure> failures_;
+};
+
+}  // namespace troupe

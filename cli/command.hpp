@@ -30,6 +30,8 @@ using action = std::function<exit_code()>;
 
 // Each adds one subcommand to `app`, whose use sets `chosen`.
 void add_train(CLI::App& app, action& chosen);
+void add_node(CLI::App& app, action& chosen);
+void add_status(CLI::App& app, action& chosen);
 void add_generate(CLI::App& app, action& chosen);
 void add_eval(CLI::App& app, action& chosen);
 void add_inspect(CLI::App& app, action& chosen);

@@ -61,6 +61,8 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   troupe::action chosen;
   troupe::add_train(app, chosen);
+  troupe::add_node(app, chosen);
+  troupe::add_status(app, chosen);
   troupe::add_generate(app, chosen);
   troupe::add_eval(app, chosen);
   troupe::add_inspect(app, chosen);

@@ -108,6 +108,7 @@ console::~console() {
 void console::show(const progress& state, bool always) {
   if (quiet_)
     return;
+  const std::lock_guard lock(mutex_);
   const auto now = std::chrono::steady_clock::now();
   const auto interval = terminal_ ? std::chrono::milliseconds(redraw_interval) : line_interval;
   if (!always && now - last_ < interval)
@@ -127,12 +128,14 @@ void console::show(const progress& state, bool always) {
 void console::say(const std::string& line) {
   if (quiet_)
     return;
+  const std::lock_guard lock(mutex_);
   clear();
   fmt::print(out_, "{}\n", line);
   std::fflush(out_);
 }
 
 void console::warn(const std::string& line) {
+  const std::lock_guard lock(mutex_);
   clear();
   if (coloured_)
     fmt::print(out_, "\x1b[33m{}\x1b[0m\n", line);

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <mutex>
 #include <string>
 
 #include "actors/job.hpp"
@@ -37,7 +38,7 @@ std::string format_bytes(double bytes);
 /// "0:41", "12:03", "3:07:59".
 std::string format_time(double seconds);
 
-/// Writes to one stream, as a rule stderr. Used by one thread at a time.
+/// Writes to one stream, as a rule stderr. Thread safe.
 class console {
  public:
   /// `quiet`: nothing but warnings.
@@ -60,6 +61,7 @@ class console {
 
   void clear();
 
+  std::mutex mutex_;
   std::FILE* out_;
   bool quiet_;
   bool terminal_;

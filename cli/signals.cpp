@@ -11,6 +11,7 @@ namespace troupe {
 namespace {
 
 stop_request request_of_process;
+const char* first_told_of_process = "";
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler must not wait");
 
 void tell(std::string_view message) {
@@ -24,27 +25,34 @@ void on_signal(int) {
     tell("\ninterrupted again: leaving at once, nothing is saved\n");
     _exit(static_cast<int>(exit_code::aborted));
   }
-  tell("\ninterrupted: saving a cut and leaving; interrupt again to leave at once\n");
+  tell("\n");
+  tell(first_told_of_process);
+  tell("; interrupt again to leave at once\n");
   errno = error_before;
 }
 
 }  // namespace
 
-interruption::interruption() {
+interruption::interruption(const char* first_told) {
+  first_told_of_process = first_told;
   request_of_process.stop = false;
+  request_of_process.cut = false;
   struct sigaction handler {};
   handler.sa_handler = on_signal;
   handler.sa_flags = SA_RESTART;
   sigemptyset(&handler.sa_mask);
   sigaction(SIGINT, &handler, &interrupt_before_);
   sigaction(SIGTERM, &handler, &terminate_before_);
+  handler.sa_handler = [](int) { request_of_process.cut = true; };
+  sigaction(SIGUSR1, &handler, &cut_before_);
 }
 
 interruption::~interruption() {
   sigaction(SIGINT, &interrupt_before_, nullptr);
   sigaction(SIGTERM, &terminate_before_, nullptr);
+  sigaction(SIGUSR1, &cut_before_, nullptr);
 }
 
-const stop_request& interruption::request() const noexcept { return request_of_process; }
+stop_request& interruption::request() const noexcept { return request_of_process; }
 
 }  // namespace troupe

@@ -6,20 +6,22 @@
 
 namespace troupe {
 
-/// While it lives, the first SIGINT or SIGTERM asks the job to save a cut and end; a second one ends the process at
-/// once. One at a time in a process.
+/// While it lives, the first SIGINT or SIGTERM asks the job to save a cut and end, or a node to leave; a second one ends
+/// the process at once. SIGUSR1, Slurm's, asks for a cut. One at a time in a process.
 class interruption {
  public:
-  interruption();
+  /// `first_told` is said at the first signal.
+  explicit interruption(const char* first_told = "interrupted: saving a cut and leaving");
   ~interruption();
   interruption(const interruption&) = delete;
   interruption& operator=(const interruption&) = delete;
 
-  const stop_request& request() const noexcept;
+  stop_request& request() const noexcept;
 
  private:
   struct sigaction interrupt_before_ {};
   struct sigaction terminate_before_ {};
+  struct sigaction cut_before_ {};
 };
 
 }  // namespace troupe

@@ -7,6 +7,7 @@
 
 #include "cli/command.hpp"
 #include "cli/dry_run.hpp"
+#include "cli/hosted_cluster.hpp"
 #include "cli/progress.hpp"
 #include "cli/reporter.hpp"
 #include "cli/run_directory.hpp"
@@ -24,6 +25,7 @@ namespace {
 struct train_options {
   run_request request;
   std::string run_dir;
+  cluster_request cluster;
   bool resume = false;
   bool force = false;
   bool dry_run = false;
@@ -137,7 +139,11 @@ exit_code train(const train_options& options) {
                           .resume = options.resume};
   const interruption signals;
   try {
-    const auto summary = run_job(inputs, run.job, told.observer(), &signals.request());
+    std::optional<hosted_cluster> cluster;
+    if (options.cluster.wanted())
+      cluster.emplace(options.cluster, people, *directory);
+    const auto summary =
+        run_job(inputs, run.job, told.observer(), &signals.request(), cluster ? &cluster->job() : nullptr);
     told.finish(summary);
     return summary.interrupted ? exit_code::interrupted : exit_code::done;
   } catch (const std::exception& fault) {
@@ -161,6 +167,12 @@ void add_train(CLI::App& app, action& chosen) {
   command->add_option("--chaos", options->request.chaos,
                       "kill actors: ACTOR@STEP such as shard/0@120, or random:PROBABILITY[:SEED]; several with commas")
     ->allow_extra_args(false);
+  command->add_option("--nodes", options->cluster.nodes, "run on this many processes of this machine, started for it");
+  command->add_option("--listen", options->cluster.listen, "ADDRESS:PORT where `troupe node --join` finds this run");
+  command->add_option("--min-nodes", options->cluster.min_nodes, "nodes to wait for before the first step");
+  command->add_option("--secret-file", options->cluster.secret_file,
+                      "holds the cluster's secret; default: TROUPE_SECRET, or the file that TROUPE_SECRET_FILE names");
+  command->add_option("--advertise", options->cluster.advertise, "host under which nodes reach this process");
   command->add_option("--run-dir", options->run_dir, "where the run is kept; default: runs/NAME");
   command->add_flag("--quiet", options->quiet, "no progress");
   command->callback([&chosen, options] { chosen = [options] { return train(*options); }; });

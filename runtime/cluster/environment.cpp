@@ -164,7 +164,9 @@ std::string read_secret_file(const std::filesystem::path& file) {
 
 std::optional<std::string> read_cluster_secret(const variable_lookup& lookup) {
   auto secret = lookup("TROUPE_SECRET");
-  const auto file = lookup("TROUPE_SECRET_FILE");
+  auto file = lookup("TROUPE_SECRET_FILE");
+  if (file && file->empty())
+    file.reset();  // as a parent unsets it
   if (secret && file)
     throw input_error("environment variables TROUPE_SECRET and TROUPE_SECRET_FILE are both set; expected one of them");
   if (secret)

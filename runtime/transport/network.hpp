@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "runtime/transport/parcel.hpp"
@@ -60,5 +61,9 @@ class network {
   /// Ends a link after what was handed over has left, or after a bounded time. No on_lost follows.
   virtual void close(link_id link) = 0;
 };
+
+/// Drops the last handle to a network, on the caller's thread: waits for others who still hold one. A network must not
+/// end on its own thread.
+void end_network(std::shared_ptr<network>& last);
 
 }  // namespace troupe

@@ -1,0 +1,106 @@
+#include "cli/cluster_access.hpp"
+
+#include <fcntl.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <fstream>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.hpp"
+#include "runtime/cluster/build_id.hpp"
+#include "runtime/cluster/environment.hpp"
+#include "runtime/error.hpp"
+#include "runtime/transport/tcp_network.hpp"
+
+namespace troupe {
+
+namespace {
+
+constexpr auto cluster_file_name = "cluster.json";
+
+}  // namespace
+
+endpoint_parts parse_endpoint(const std::string& text, const std::string& option) {
+  endpoint_parts parts{"127.0.0.1", default_port};
+  const auto colon = text.rfind(':');
+  const bool bare_v6 = colon != text.find(':') && !text.starts_with('[');
+  const bool has_port = colon != std::string::npos && !bare_v6 && !(text.starts_with('[') && text.ends_with(']'));
+  auto host = has_port ? text.substr(0, colon) : text;
+  if (host.starts_with('[') && host.ends_with(']'))
+    host = host.substr(1, host.size() - 2);
+  if (!host.empty())
+    parts.host = host;
+  if (has_port) {
+    const auto* last = text.data() + text.size();
+    const auto [end, fault] = std::from_chars(text.data() + colon + 1, last, parts.port);
+    if (fault != std::errc{} || end != last)
+      throw usage_error(fmt::format("{} '{}': '{}' is no port\nhelp: write HOST:PORT, such as 127.0.0.1:{}", option,
+                                    text, text.substr(colon + 1), default_port));
+  }
+  return parts;
+}
+
+std::string find_secret(const std::string& file) {
+  return file.empty() ? read_cluster_secret().value_or("") : read_secret_file(file);
+}
+
+std::string draw_secret() {
+  unsigned char bytes[32];
+  if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes)
+    throw system_error(fmt::format("cannot draw a secret: {}", std::strerror(errno)));
+  std::string text;
+  for (const auto byte : bytes)
+    text += fmt::format("{:02x}", byte);
+  return text;
+}
+
+std::shared_ptr<network> listen_on(const endpoint_parts& where, const std::string& secret,
+                                   const std::string& advertised) {
+  if (!where.loopback() && secret.empty())
+    throw usage_error(fmt::format("listening on {} without a secret would let anybody in\nhelp: give all processes the "
+                                  "same TROUPE_SECRET, or --secret-file; or listen on 127.0.0.1",
+                                  where.host));
+  tcp_options options;
+  options.bind_address = where.host == "localhost" ? "127.0.0.1" : where.host;
+  options.port = where.port;
+  options.advertised_host = advertised;
+  options.secret = secret;
+  options.build = build_id();
+  return make_tcp_network(std::move(options));
+}
+
+void cluster_file::write(const std::filesystem::path& run_directory) const {
+  const auto path = run_directory / cluster_file_name;
+  std::filesystem::remove(path);
+  const int descriptor = open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+  const auto text = nlohmann::json{{"endpoint", endpoint}, {"secret", secret}}.dump() + "\n";
+  const bool written = descriptor >= 0 && ::write(descriptor, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+  const int fault = errno;
+  if (descriptor >= 0)
+    close(descriptor);
+  if (!written)
+    throw system_error(fmt::format("{}: cannot write: {}", path.string(), std::strerror(fault)));
+}
+
+std::optional<cluster_file> cluster_file::read(const std::filesystem::path& run_directory) {
+  std::ifstream in(run_directory / cluster_file_name);
+  const auto found = nlohmann::json::parse(in, nullptr, false);
+  if (!found.is_object() || !found.contains("endpoint") || !found["endpoint"].is_string())
+    return {};
+  const auto secret = found.find("secret");
+  return cluster_file{found["endpoint"].get<std::string>(),
+                      secret != found.end() && secret->is_string() ? secret->get<std::string>() : std::string{}};
+}
+
+void cluster_file::remove(const std::filesystem::path& run_directory) {
+  std::error_code ignored;
+  std::filesystem::remove(run_directory / cluster_file_name, ignored);
+}
+
+}  // namespace troupe

@@ -1,0 +1,95 @@
+#include <future>
+#include <iostream>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "cli/cluster_access.hpp"
+#include "cli/command.hpp"
+#include "cli/progress.hpp"
+#include "runtime/cluster/environment.hpp"
+#include "runtime/cluster/introduction.hpp"
+#include "runtime/error.hpp"
+
+namespace troupe {
+
+namespace {
+
+using nlohmann::json;
+
+struct status_options {
+  std::string where;
+  std::string secret_file;
+  bool json = false;
+};
+
+json ask(const std::string& endpoint, const std::string& secret) {
+  auto carrier = listen_on({"127.0.0.1", 0}, secret, {});
+  carrier->start({[](link_id, const std::string&) { return introduction_reply{false, "this process only asks"}; },
+                  [](link_id, parcel) {}, [](link_id, const std::string&) {}});
+  std::promise<dial_result> answered;
+  carrier->dial(endpoint, encode(introduction{}), [&](const dial_result& result) { answered.set_value(result); });
+  const auto answer = answered.get_future().get();
+  end_network(carrier);
+  auto found = json::parse(answer.text, nullptr, false);
+  if (!found.is_object())
+    throw system_error(fmt::format("{}: {}", endpoint, answer.text));
+  return found;
+}
+
+void print(const json& status) {
+  const auto& job = status["job"];
+  fmt::print("step {} | loss {:.4f} | {:.1f} ms a step | {} tok/s | {} rollbacks | last cut at step {}\n",
+             job["step"].get<std::uint64_t>(), job["loss"].get<double>(), job["seconds_per_step"].get<double>() * 1e3,
+             format_quantity(job["tokens_per_second"].get<double>()), job["rollbacks"].get<std::uint64_t>(),
+             job["last_cut_step"].get<std::uint64_t>());
+  fmt::print("\n{:<5} {:<8} {:<24} {:>8} {:>6}  {}\n", "node", "state", "endpoint", "process", "cores", "");
+  for (const auto& node : status["nodes"])
+    fmt::print("{:<5} {:<8} {:<24} {:>8} {:>6.1f}  {}\n", node["node"].get<int>(), node["state"].get<std::string>(),
+               node["endpoint"].get<std::string>(), node["resources"]["process_id"].get<std::int64_t>(),
+               node["resources"]["cores"].get<double>(), node["evidence"].get<std::string>());
+  fmt::print("\n{:<20} {:<10} {:>11} {:>8}  {}\n", "actor", "state", "incarnation", "restarts", "where");
+  for (const auto& actor : job["actors"])
+    fmt::print("{:<20} {:<10} {:>11} {:>8}  {}\n", actor["name"].get<std::string>(), actor["state"].get<std::string>(),
+               actor["incarnation"].get<int>(), actor["restarts"].get<int>(), actor["where"].get<std::string>());
+  if (!job["failures"].empty())
+    fmt::print("\nrecent failures, root cause first\n");
+  for (const auto& failure : job["failures"])
+    fmt::print("{}  {}\n", failure["time"].get<std::string>(), failure["reason"].get<std::string>());
+}
+
+exit_code show(const status_options& options) {
+  std::optional<cluster_file> found;
+  if (!options.where.empty())
+    found = cluster_file::read(options.where);
+  auto secret = found && !found->secret.empty() ? found->secret : find_secret(options.secret_file);
+  std::string endpoint;
+  if (found) {
+    endpoint = found->endpoint;
+  } else if (!options.where.empty()) {
+    const auto parts = parse_endpoint(options.where, "ADDRESS");
+    endpoint = fmt::format("{}:{}", parts.host, parts.port);
+  } else {
+    endpoint = read_launch_environment().head.value_or(fmt::format("127.0.0.1:{}", default_port));
+  }
+  const auto status = ask(endpoint, secret);
+  if (options.json)
+    fmt::print("{}\n", status.dump(2));
+  else
+    print(status);
+  return exit_code::done;
+}
+
+}  // namespace
+
+void add_status(CLI::App& app, action& chosen) {
+  const auto options = std::make_shared<status_options>();
+  auto* command = app.add_subcommand("status", "nodes, actors, throughput and failures of a run on a cluster");
+  command->add_option("WHERE", options->where,
+                      "HOST:PORT of the head, or the directory of a run on this machine; default: as for nodes");
+  command->add_option("--secret-file", options->secret_file, "holds the cluster's secret; default: as for nodes");
+  command->add_flag("--json", options->json, "as JSON; cli/README.md describes it");
+  command->callback([&chosen, options] { chosen = [options] { return show(*options); }; });
+}
+
+}  // namespace troupe

@@ -4,7 +4,11 @@
 ///     build/bin/bench_transport [ROUNDS] [NAME...]     5 rounds; NAME: troupe, ucx, caf
 ///
 ///               round trip us   one way GB/s   each way GB/s
-///     troupe             74.0           3.12            1.65
+///     troupe              8.1           5.24            1.43
+///     ucx                 8.1           1.89            0.76
+///     caf                28.5           0.89            0.26
+///
+/// (on 2 cores that were busy with other things; on idle ones a round trip waits for two of them to wake up.)
 ///
 /// round trip: the median of small messages sent to and fro one at a time, each answered by the thread that received
 /// it. one way: messages of 4 MB from one process to the other. each way: the same in both directions at once; the sum

@@ -101,10 +101,10 @@ TEST_CASE("a sender that waits for room is let go when its network ends") {
   b.start();
   const auto [to_b, to_a] = a.join(b);
   std::atomic<bool> waits = false;
-  std::thread sender([&, link = to_b] {
-    a->send(link, with_floats(20'000'000));  // more than the system buffers
+  std::thread sender([&waits, &net = a.net(), link = to_b] {
+    net.send(link, with_floats(20'000'000));  // more than the system buffers
     waits = true;
-    a->send(link, with_floats(1));
+    net.send(link, with_floats(1));
   });
   while (!waits)
     std::this_thread::yield();

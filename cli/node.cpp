@@ -90,8 +90,10 @@ class serving {
         obey_signals(*self, joined);
       result = end.get();
       alarm(wind_down_seconds);  // an actor that is stuck in a handler must not keep a process that has nothing to do
+      self.reset();
+      system.await_all_actors_done();
+      end_network(carrier);  // before the system, which waits for threads that have spawned actors
     }
-    end_network(carrier);
     alarm(0);
     return result;
   }

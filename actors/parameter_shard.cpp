@@ -126,7 +126,9 @@ class shard {
   }
 
   void on(const take_snapshot& message) {
-    if (!ready_ || message.epoch != epoch_ || steps_done() != message.step)
+    const bool level = std::all_of(lanes_.begin(), lanes_.end(),
+                                   [&](const auto& lane) { return lane.next_step == message.step; });
+    if (!ready_ || message.epoch != epoch_ || !level)
       return;
     const auto begin = clock::now();
     shard_snapshot part;

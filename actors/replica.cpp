@@ -68,6 +68,7 @@ class replica {
       return ask_again();
     // Behind the others, a shard that came back is brought up to date: they drop what they have applied before.
     step_ = **low;
+    caught_up_at_ = **high;
     now_ = phase::resting;
     if (pausing_)
       answer_pause();
@@ -150,9 +151,10 @@ class replica {
     });
   }
 
+  /// Not before all shards have applied the same steps of this lane: a cut in between would hold some of them twice.
   void answer_pause() {
     pausing_ = false;
-    limit_ = now_ == phase::waiting ? step_ + 1 : step_;
+    limit_ = std::max(now_ == phase::waiting ? step_ + 1 : step_, caught_up_at_);
     tell(self_, coordinator_, lane_paused{epoch_, lane_, limit_});
   }
 
@@ -214,6 +216,7 @@ class replica {
   std::uint64_t epoch_ = 0;
   std::uint64_t step_ = 0;
   std::uint64_t limit_ = 0;
+  std::uint64_t caught_up_at_ = 0;  // below it, some shards have applied the lane's steps already
   bool pausing_ = false;
   bool has_batch_ = false;
   bool scheduled_ = false;

@@ -12,7 +12,6 @@ namespace {
 
 /// Of the processes of a local cluster. Bounds a loop of deaths, not a bad day on a spot market.
 constexpr std::uint32_t replacements_max = 60;  // of one process within a minute
-constexpr std::chrono::milliseconds replaced_after{500};
 
 }  // namespace
 
@@ -56,7 +55,8 @@ void hosted_cluster::start_processes(const cluster_request& request, const std::
                         logs / fmt::format("node-{}.log", i + 1)});
   local_process_options options;
   options.replacement.max = replacements_max;
-  options.replacement.delay = {replaced_after, std::chrono::seconds{5}};
+  const std::chrono::milliseconds delay{static_cast<std::int64_t>(request.replace_after * 1e3)};
+  options.replacement.delay = {delay, std::max<std::chrono::milliseconds>(delay, std::chrono::seconds{5})};
   options.on_end = [this](const local_process_end& end) {
     if (!end.how.clean())
       people_.say(fmt::format("node process {} {}{}", end.id, end.text,

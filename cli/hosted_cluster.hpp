@@ -16,6 +16,7 @@ namespace troupe {
 struct cluster_request {
   std::uint32_t nodes = 0;      ///< processes to start on this machine
   std::string listen;           ///< "ADDRESS:PORT"; empty: for this machine's own nodes only
+  double replace_after = 0.5;   ///< seconds, for a process of `nodes` that died
   std::uint32_t min_nodes = 0;  ///< 0: as many as `nodes`, at least one
   std::string secret_file;
   std::string advertise;        ///< host under which nodes reach this process; empty: as it listens

@@ -168,6 +168,9 @@ void add_train(CLI::App& app, action& chosen) {
                       "kill actors: ACTOR@STEP such as shard/0@120, or random:PROBABILITY[:SEED]; several with commas")
     ->allow_extra_args(false);
   command->add_option("--nodes", options->cluster.nodes, "run on this many processes of this machine, started for it");
+  command->add_option("--replace-after", options->cluster.replace_after, "seconds until a process of --nodes that died is replaced")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
   command->add_option("--listen", options->cluster.listen, "ADDRESS:PORT where `troupe node --join` finds this run");
   command->add_option("--min-nodes", options->cluster.min_nodes, "nodes to wait for before the first step");
   command->add_option("--secret-file", options->cluster.secret_file,

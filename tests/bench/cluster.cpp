@@ -1,0 +1,350 @@
+/// What a cluster costs and what a lost node costs, measured on the real command and real processes of this machine.
+///
+///     build/bin/bench_cluster [recovery] [drain] [goodput] [scaling] [--kills N] [--seconds S] [--keep]
+///
+/// The model has 10.6 million parameters (6 layers, 384 channels); 3 nodes, 3 lanes, 3 shards, synchronous.
+///
+///     recovery   SIGKILL of a node at random, N times (20): from the signal to the next step that is completed after
+///                its loss was noticed. The steps since the last cut are computed again.
+///     drain      SIGTERM of a node: until its process has exited, having handed over what lived there
+///     goodput    a node killed every 15 s for S seconds (300), replaced after 5 s: steps that lasted a second, beside
+///                the undisturbed rate times the mean number of nodes that were up
+///     scaling    tokens a second of two nodes of one thread each, beside one, of the same model and batch
+///
+/// Run it on a machine that does nothing else.
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <mutex>
+#include <random>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace {
+
+namespace fs = std::filesystem;
+using clock_type = std::chrono::steady_clock;
+using nlohmann::json;
+using words = std::vector<std::string>;
+
+double seconds_since(clock_type::time_point begin) {
+  return std::chrono::duration<double>(clock_type::now() - begin).count();
+}
+
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
+  return values[values.size() / 2];
+}
+
+struct line {
+  clock_type::time_point at;
+  json content;
+};
+
+/// `troupe train --json` in a process of its own; every line of its output is kept with the time it came.
+class run {
+ public:
+  run(const fs::path& command, const fs::path& folder, words arguments) {
+    arguments.insert(arguments.begin(), command.string());
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+      throw std::runtime_error("no pipe");
+    id_ = fork();
+    if (id_ == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGTERM);
+      std::vector<char*> pointers;
+      for (auto& word : arguments)
+        pointers.push_back(word.data());
+      pointers.push_back(nullptr);
+      const int log = open((folder / "log").c_str(), O_CREAT | O_WRONLY | O_APPEND, 0600);
+      if (dup2(ends[1], STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0)
+        _exit(99);
+      execv(pointers[0], pointers.data());
+      _exit(98);
+    }
+    close(ends[1]);
+    reader_ = std::thread([this, from = ends[0]] {
+      auto* in = fdopen(from, "r");
+      char* text = nullptr;
+      std::size_t size = 0;
+      while (getline(&text, &size, in) > 0) {
+        auto content = json::parse(text, nullptr, false);
+        const std::lock_guard lock(mutex_);
+        lines_.push_back({clock_type::now(), std::move(content)});
+        changed_.notify_all();
+      }
+      std::free(text);
+      std::fclose(in);
+      const std::lock_guard lock(mutex_);
+      ended_ = true;
+      changed_.notify_all();
+    });
+  }
+
+  ~run() {
+    kill(id_, SIGTERM);
+    reader_.join();
+    waitpid(id_, nullptr, 0);
+  }
+
+  /// The first line from `from` on that fits; moves `from` behind it. Throws where none comes within a minute.
+  template <class Fits>
+  line wait_for(std::size_t& from, Fits fits) {
+    std::unique_lock lock(mutex_);
+    const auto until = clock_type::now() + std::chrono::minutes{1};
+    for (;;) {
+      for (; from < lines_.size(); ++from)
+        if (fits(lines_[from].content))
+          return lines_[from++];
+      if (ended_ || changed_.wait_until(lock, until) == std::cv_status::timeout)
+        throw std::runtime_error("the run ended, or nothing came of it for a minute; see its log");
+    }
+  }
+
+  std::size_t size() {
+    const std::lock_guard lock(mutex_);
+    return lines_.size();
+  }
+
+  std::vector<line> lines() {
+    const std::lock_guard lock(mutex_);
+    return lines_;
+  }
+
+  std::vector<pid_t> nodes() const {
+    std::vector<pid_t> found;
+    for (const auto& thread : fs::directory_iterator(fmt::format("/proc/{}/task", id_))) {
+      std::ifstream in(thread.path() / "children");
+      for (pid_t child = 0; in >> child;)
+        found.push_back(child);
+    }
+    return found;
+  }
+
+ private:
+  pid_t id_ = -1;
+  std::thread reader_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<line> lines_;
+  bool ended_ = false;
+};
+
+bool is_step(const json& line) { return line["kind"] == "step"; }
+/// An actor on a node: supervisors and the checkpoint writer live beside the coordinator.
+bool is_loss(const json& line) { return line["kind"] == "ended" && line["supervisor"] != "root"; }
+struct bench {
+  fs::path command, folder;
+  std::string data;
+  int kills = 20;
+  double seconds = 300.0;
+  std::mt19937_64 random{1};
+
+  words arguments(const std::string& name, std::uint32_t nodes, const words& more) const {
+    words all{"train", (folder / "run.toml").string(), "--json", "--run-dir", (folder / name).string(), "--nodes",
+              std::to_string(nodes)};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+
+  void prepare() {
+    std::ofstream out(folder / "run.toml");
+    out << "[model]\nlayers = 6\nheads = 6\nchannels = 384\ncontext = 64\nbias = false\n"
+        << fmt::format("[data]\npath = \"{}\"\ntokenizer = \"bytes\"\ncache = \"{}\"\n", data, (folder / "cache").string())
+        << "[training]\nsteps = 1000000\nbatch = 3\nlanes = 3\n[runtime]\nshards = 3\n[checkpoint]\nevery = 10\n"
+           "keep_count = 2\n[evaluation]\nbatches = 0\n";
+  }
+
+  /// A run that is up: three nodes, ten steps.
+  std::unique_ptr<run> start(const std::string& name, const words& more = {}) {
+    auto started = std::make_unique<run>(command, folder, arguments(name, 3, more));
+    std::size_t at = 0;
+    for (int i = 0; i < 10; ++i)
+      started->wait_for(at, is_step);
+    return started;
+  }
+
+  void recovery() {
+    const auto job = start("recovery");
+    std::vector<double> times;
+    for (int i = 0; i < kills; ++i) {
+      for (int waited = 0; job->nodes().size() < 3 && waited < 600; ++waited)
+        std::this_thread::sleep_for(std::chrono::milliseconds{100});
+      std::this_thread::sleep_for(std::chrono::milliseconds{2'000 + random() % 2'000});  // joined, and moved to
+      const auto nodes = job->nodes();
+      auto at = job->size();
+      const auto begin = clock_type::now();
+      kill(nodes[random() % nodes.size()], SIGKILL);
+      job->wait_for(at, is_loss);
+      times.push_back(std::chrono::duration<double>(job->wait_for(at, is_step).at - begin).count());
+    }
+    const auto [best, worst] = std::minmax_element(times.begin(), times.end());
+    fmt::print("recovery: from SIGKILL to the next completed step {:.3f} s (median of {}; {:.3f} to {:.3f})\n",
+               median(times), times.size(), *best, *worst);
+    fmt::print("  each:");
+    for (const auto time : times)
+      fmt::print(" {:.3f}", time);
+    fmt::print(" s\n");
+  }
+
+  void drain() {
+    std::vector<double> times;
+    const auto job = start("drain");
+    for (int i = 0; i < 5; ++i) {
+      const auto nodes = job->nodes();
+      if (nodes.empty())
+        break;
+      const auto begin = clock_type::now();
+      const auto leaver = nodes[random() % nodes.size()];
+      kill(leaver, SIGTERM);
+      const auto is_there = [&] {
+        const auto now = job->nodes();
+        return std::find(now.begin(), now.end(), leaver) != now.end();
+      };
+      while (is_there() && seconds_since(begin) < 60.0)
+        std::this_thread::sleep_for(std::chrono::milliseconds{5});
+      times.push_back(seconds_since(begin));
+      if (job->nodes().size() < 2)
+        break;  // who leaves in peace is not replaced
+    }
+    fmt::print("drain: from SIGTERM to exit {:.3f} s (median of {})\n", median(times), times.size());
+  }
+
+  void goodput() {
+    double calm = 0.0;
+    {
+      const auto job = start("calm");
+      const auto begin = job->size();
+      std::this_thread::sleep_for(std::chrono::seconds{20});
+      const auto lines = job->lines();
+      std::vector<double> steps;
+      for (std::size_t i = begin; i < lines.size(); ++i)
+        if (is_step(lines[i].content))
+          steps.push_back(std::chrono::duration<double>(lines[i].at.time_since_epoch()).count());
+      calm = static_cast<double>(steps.size() - 1) / (steps.back() - steps.front());
+    }
+    const auto job = start("stormy", {"--replace-after", "5"});
+    const auto step_now = [&] {
+      const auto lines = job->lines();
+      for (auto each = lines.rbegin(); each != lines.rend(); ++each)
+        if (is_step(each->content))
+          return each->content["step"].get<double>();
+      return 0.0;
+    };
+    const auto begin = clock_type::now();
+    const auto first = step_now();
+    double up = 0.0;
+    int killed = 0;
+    auto last = begin;
+    auto next_kill = begin + std::chrono::seconds{15};
+    while (seconds_since(begin) < seconds) {
+      std::this_thread::sleep_for(std::chrono::milliseconds{50});
+      const auto now = clock_type::now();
+      const auto nodes = job->nodes();
+      up += static_cast<double>(nodes.size()) * std::chrono::duration<double>(now - last).count();
+      last = now;
+      if (now >= next_kill && !nodes.empty()) {
+        kill(nodes[random() % nodes.size()], SIGKILL);
+        ++killed;
+        next_kill += std::chrono::seconds{15};
+      }
+    }
+    const auto spent = seconds_since(begin);
+    const auto steps = step_now() - first;
+    std::size_t computed = 0, rollbacks = 0;
+    for (const auto& each : job->lines()) {
+      computed += is_step(each.content) && each.at > begin;
+      rollbacks += each.content["kind"] == "rollback";
+    }
+    const auto mean_nodes = up / spent;
+    fmt::print("goodput: {:.2f} steps a second that lasted, {:.2f} undisturbed; {} killed, {} rolled back, {:.0f} of {} "
+               "steps lost, {:.2f} nodes up on average\n",
+               steps / spent, calm, killed, rollbacks, static_cast<double>(computed) - steps, computed, mean_nodes);
+    fmt::print("goodput: {:.1f} % of the undisturbed rate, {:.1f} % of what that many nodes would give\n",
+               100.0 * steps / spent / calm, 100.0 * steps / spent / (calm * std::min(1.0, mean_nodes / 3.0)));
+  }
+
+  void scaling() {
+    const words large{"model.context=256", "training.batch=12", "checkpoint.every=0"};
+    const auto rate = [&](const std::string& name, std::uint32_t nodes) {
+      auto more = large;
+      more.push_back(fmt::format("training.lanes={}", nodes));
+      more.push_back(fmt::format("runtime.shards={}", nodes));
+      run job(command, folder, arguments(name, nodes, more));
+      std::size_t at = 0;
+      std::vector<double> times;
+      for (int i = 0; i < 14; ++i) {
+        const auto next = job.wait_for(at, is_step);
+        if (i >= 3)
+          times.push_back(next.content["seconds"].get<double>());
+      }
+      return 12.0 * 256.0 / median(times);
+    };
+    std::vector<double> ratios, one, two;
+    for (int round = 0; round < 3; ++round) {
+      one.push_back(rate(fmt::format("one-{}", round), 1));
+      two.push_back(rate(fmt::format("two-{}", round), 2));
+      ratios.push_back(two.back() / one.back());
+    }
+    fmt::print("scaling: one node of one thread {:.0f} tok/s, two {:.0f} tok/s: {:.2f} times as fast (median of 3)\n",
+               median(one), median(two), median(ratios));
+  }
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bench all;
+  all.command = fs::read_symlink("/proc/self/exe").parent_path() / "troupe";
+  std::string text = "/tmp/troupe-bench-XXXXXX";
+  all.folder = mkdtemp(text.data());
+  all.data = all.command.string();  // bytes are bytes
+  words chosen;
+  bool keep = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word == "--kills" && i + 1 < argc)
+      all.kills = std::stoi(argv[++i]);
+    else if (word == "--seconds" && i + 1 < argc)
+      all.seconds = std::stod(argv[++i]);
+    else if (word == "--keep")
+      keep = true;
+    else
+      chosen.push_back(word);
+  }
+  all.prepare();
+  const auto wanted = [&](const char* name) {
+    return chosen.empty() || std::find(chosen.begin(), chosen.end(), name) != chosen.end();
+  };
+  try {
+    if (wanted("recovery"))
+      all.recovery();
+    if (wanted("drain"))
+      all.drain();
+    if (wanted("scaling"))
+      all.scaling();
+    if (wanted("goodput"))
+      all.goodput();
+  } catch (const std::exception& fault) {
+    fmt::print(stderr, "error: {}\nhelp: {}\n", fault.what(), (all.folder / "log").string());
+    return 1;
+  }
+  if (!keep)
+    fs::remove_all(all.folder);
+  return 0;
+}

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <charconv>
 #include <limits>
-#include <map>
 #include <optional>
 #include <set>
 
 #include <fmt/format.h>
 
 #include "actors/job_tree.hpp"
+#include "actors/step_ledger.hpp"
 #include "runtime/checkpoint/fingerprint.hpp"
 #include "runtime/error.hpp"
 #include "runtime/supervision/errc.hpp"
@@ -18,8 +18,6 @@
 namespace troupe {
 
 namespace {
-
-using clock = std::chrono::steady_clock;
 
 class coordinator {
  public:
@@ -33,7 +31,7 @@ class coordinator {
         places_(std::move(places)),
         rebalance_(places_.rebalance != nullptr),
         alive_(*context_),
-        reports_(context_->layout.shard_count()) {
+        ledger_(context_->layout.shard_count()) {
     child_event started;
     started.supervisor = "root";
     started.child = born.name;
@@ -61,30 +59,6 @@ class coordinator {
     }
   }
 
-  void put_to_work(const child_event& event) {
-    const auto where = role_of(event.child);
-    switch (where.kind) {
-      case role_kind::shard:
-        return recover(where.index);
-      case role_kind::replica:
-      case role_kind::loader:
-        return begin_lane_of(where.index);
-      case role_kind::evaluator:
-        if (evaluation_.step && *evaluation_.step != barrier_)
-          log_->warning(fmt::format("the evaluation at step {} was lost with the evaluator", *evaluation_.step));
-        evaluation_ = {};
-        return work_at_barrier();
-      case role_kind::writer:
-        if (cut_ && cut_->step != barrier_)
-          log_->warning(fmt::format("the cut at step {} was lost with the checkpoint writer; the next one replaces it",
-                                    cut_->step));
-        cut_.reset();
-        return work_at_barrier();
-      case role_kind::other:
-        return;
-    }
-  }
-
   void on(const lane_stuck& message) {
     if (message.epoch == epoch_ && alive_.all_shards_alive())
       restore_all();
@@ -96,12 +70,8 @@ class coordinator {
     if (report.epoch != epoch_)
       return;
     ++heard_;
-    reports_[report.shard] = report;
     log_->shard(report, alive_.shard_incarnations[report.shard]);
-    if (report.shard == 0)
-      for (const auto& result : report.results)
-        if (result.step >= next_report_)
-          results_[result.step][result.lane] = result;
+    ledger_.note(report);
     report_steps();
     work_at_barrier();
   }
@@ -202,6 +172,30 @@ class coordinator {
  private:
   // -- starting and recovering ------------------------------------------------------------
 
+  void put_to_work(const child_event& event) {
+    const auto where = role_of(event.child);
+    switch (where.kind) {
+      case role_kind::shard:
+        return recover(where.index);
+      case role_kind::replica:
+      case role_kind::loader:
+        return begin_lane_of(where.index);
+      case role_kind::evaluator:
+        if (evaluation_.step && *evaluation_.step != barrier_)
+          log_->warning(fmt::format("the evaluation at step {} was lost with the evaluator", *evaluation_.step));
+        evaluation_ = {};
+        return work_at_barrier();
+      case role_kind::writer:
+        if (cut_ && cut_->step != barrier_)
+          log_->warning(fmt::format("the cut at step {} was lost with the checkpoint writer; the next one replaces it",
+                                    cut_->step));
+        cut_.reset();
+        return work_at_barrier();
+      case role_kind::other:
+        return;
+    }
+  }
+
   void recover(std::uint32_t shard) {
     unrestored_.insert(shard);
     if (!alive_.all_shards_alive())
@@ -232,9 +226,7 @@ class coordinator {
     const auto from = newest_cut();
     const auto step = from ? from->manifest.step : 0;
     ++epoch_;
-    reports_.assign(reports_.size(), {});
-    results_.clear();
-    next_report_ = step;
+    ledger_.restart(step);
     evaluation_ = {};
     cut_.reset();
     final_.clear();
@@ -244,7 +236,6 @@ class coordinator {
     if (early_cut_ || !leaving_.empty())
       paused_.assign(context_->lanes(), {});
     log_->restored(step);
-    step_begin_ = clock::now();
     for (std::uint32_t shard = 0; shard < alive_.shards.size(); ++shard)
       unrestored_.insert(shard);
     restore_shards(from);
@@ -258,7 +249,7 @@ class coordinator {
   /// for those; the others drop what they have applied.
   void restore_lost() {
     for (const auto shard : unrestored_)
-      reports_[shard].reset();
+      ledger_.forget(shard);
     restore_shards(newest_cut());
     // What the lost shards had not answered yet is asked again when all lanes stand at the barrier again.
     final_.clear();
@@ -324,51 +315,19 @@ class coordinator {
   }
 
   std::string waiting_for() const {
-    std::string shards = "shards at step";
-    for (const auto& report : reports_)
-      shards += report ? fmt::format(" {}", report->steps_done) : " (none)";
-    return fmt::format("{} of {}{}{}", shards, barrier_, evaluation_.step ? ", an evaluation under way" : "",
+    return fmt::format("{} of {}{}{}", ledger_.describe(), barrier_, evaluation_.step ? ", an evaluation under way" : "",
                        cut_ ? ", a cut under way" : "");
   }
 
   // -- progress -----------------------------------------------------------------------------
 
-  bool reported_all() const {
-    return std::all_of(reports_.begin(), reports_.end(), [](const auto& report) { return report.has_value(); });
-  }
-
-  std::uint64_t steps_done() const {
-    auto done = std::numeric_limits<std::uint64_t>::max();
-    for (const auto& report : reports_)
-      done = std::min(done, report->steps_done);
-    return done;
-  }
-
-  bool at_barrier() const { return epoch_ > 0 && reported_all() && steps_done() == barrier_; }
+  bool at_barrier() const { return epoch_ > 0 && ledger_.reported_all() && ledger_.steps_done() == barrier_; }
 
   /// Tells of the steps that all shards have applied.
   void report_steps() {
-    if (!reported_all())
-      return;
-    for (const auto done = steps_done(); next_report_ < done; ++next_report_) {
-      step_report report;
-      report.step = next_report_ + 1;
-      double loss_sum = 0.0;
-      for (const auto& [lane, result] : results_[next_report_]) {
-        loss_sum += result.loss_sum;
-        report.tokens += result.targets;
-      }
-      results_.erase(next_report_);
-      report.loss = loss_sum / static_cast<double>(std::max<std::int64_t>(report.tokens, 1));
-      report.learning_rate = reports_[0]->learning_rate;
-      report.gradient_norm = reports_[0]->gradient_norm;
-      for (const auto& each : reports_)
-        report.staleness_max = std::max(report.staleness_max, each->staleness);
-      const auto now = clock::now();
-      report.seconds = std::chrono::duration<double>(now - step_begin_).count();
-      step_begin_ = now;
-      log_->step(report);
-      for (const auto& name : log_->chaos().due(report.step))
+    while (const auto report = ledger_.next()) {
+      log_->step(*report);
+      for (const auto& name : log_->chaos().due(report->step))
         kill(name);
     }
   }
@@ -570,10 +529,7 @@ class coordinator {
   bool stopping_ = false;
   bool ended_ = false;
 
-  std::vector<std::optional<shard_report>> reports_;  // by shard: the latest of this epoch
-  std::map<std::uint64_t, std::map<std::uint32_t, lane_result>> results_;  // by step, lane: applied, not yet told
-  std::uint64_t next_report_ = 0;
-  clock::time_point step_begin_;
+  step_ledger ledger_;
 
   evaluation_under_way evaluation_;
   std::optional<std::uint64_t> evaluated_;  // the last step evaluated

@@ -1,5 +1,6 @@
 #include "actors/job.hpp"
 
+#include <algorithm>
 #include <random>
 #include <thread>
 
@@ -13,6 +14,7 @@
 #include "runtime/error.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
+#include "runtime/transport/frame.hpp"
 
 namespace troupe {
 
@@ -103,6 +105,12 @@ class job_nodes {
     cluster_head_options options;
     options.codecs = job_codecs();
     options.demands = demands_of(*context);
+    const auto largest = *std::max_element(options.demands.shard_bytes.begin(), options.demands.shard_bytes.end());
+    if (const auto most = frame_limits{}.tensor_bytes_max; largest > most)
+      throw input_error(fmt::format("runtime.shards = {}: the largest shard holds {} bytes, and nodes hand over at most "
+                                    "{} at once; choose {} or more shards",
+                                    context->layout.shard_count(), largest, most,
+                                    context->layout.shard_count() * (largest / most + 1)));
     auto documents = context->inputs.documents;
     documents["data"] = context->inputs.data->fingerprint();
     options.documents = to_documents(documents);

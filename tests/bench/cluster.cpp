@@ -1,6 +1,6 @@
 /// What a cluster costs and what a lost node costs, measured on the real command and real processes of this machine.
 ///
-///     build/bin/bench_cluster [recovery] [drain] [goodput] [scaling] [--kills N] [--seconds S] [--keep]
+///     build/bin/bench_cluster [recovery] [drain] [goodput] [scaling] [--kills N] [--seconds S] [--python PATH] [--keep]
 ///
 /// The model has 10.6 million parameters (6 layers, 384 channels); 3 nodes, 3 lanes, 3 shards, synchronous.
 ///
@@ -9,7 +9,8 @@
 ///     drain      SIGTERM of a node: until its process has exited, having handed over what lived there
 ///     goodput    a node killed every 15 s for S seconds (300), replaced after 5 s: steps that lasted a second, beside
 ///                the undisturbed rate times the mean number of nodes that were up
-///     scaling    tokens a second of two nodes of one thread each, beside one, of the same model and batch
+///     scaling    tokens a second of two nodes of one thread each, beside one, of the same model and batch; the same in
+///                PyTorch, by DistributedDataParallel over gloo, where PATH is a python3 that imports torch
 ///
 /// Run it on a machine that does nothing else.
 
@@ -153,6 +154,8 @@ struct bench {
   std::string data;
   int kills = 20;
   double seconds = 300.0;
+  std::string python;       ///< that imports torch; empty: PyTorch takes no part
+  std::string environment;  ///< of PyTorch's BLAS, which misdetects some processors
   std::mt19937_64 random{1};
 
   words arguments(const std::string& name, std::uint32_t nodes, const words& more) const {
@@ -279,6 +282,23 @@ struct bench {
                100.0 * steps / spent / calm, 100.0 * steps / spent / (calm * std::min(1.0, mean_nodes / 3.0)));
   }
 
+  /// Tokens a second of the same model and batch in PyTorch, by processes of one thread each.
+  double pytorch_rate(int processes) const {
+    std::string all = "export MASTER_ADDR=127.0.0.1 MASTER_PORT=29712 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1;";
+    for (int rank = processes - 1; rank >= 0; --rank)
+      all += fmt::format("{} WORLD_SIZE={} RANK={} taskset -c {} {} {}/tests/bench/pytorch_training.py 6 6 384 256 12 257 0 "
+                         "15 {} ",
+                         environment, processes, rank, rank, python, TROUPE_SOURCE_DIR, rank > 0 ? "&" : "; wait");
+    auto* pipe = popen(all.c_str(), "r");
+    double seconds = 0.0;
+    const bool good = pipe && std::fscanf(pipe, "%lf", &seconds) == 1;
+    if (pipe)
+      pclose(pipe);
+    if (!good)
+      throw std::runtime_error("PyTorch failed: " + all);
+    return 12.0 * 256.0 / seconds;
+  }
+
   void scaling() {
     const words large{"model.context=256", "training.batch=12", "checkpoint.every=0"};
     const auto rate = [&](const std::string& name, std::uint32_t nodes) {
@@ -301,6 +321,16 @@ struct bench {
       two.push_back(rate(fmt::format("two-{}", round), 2));
       ratios.push_back(two.back() / one.back());
     }
+    if (!python.empty()) {
+      std::vector<double> alone, ddp;
+      for (int round = 0; round < 3; ++round) {
+        alone.push_back(pytorch_rate(1));
+        ddp.push_back(pytorch_rate(2));
+      }
+      fmt::print("scaling: PyTorch, one process of one thread {:.0f} tok/s, DistributedDataParallel over gloo with two "
+                 "{:.0f} tok/s: {:.2f} times\n",
+                 median(alone), median(ddp), median(ddp) / median(alone));
+    }
     fmt::print("scaling: one node of one thread {:.0f} tok/s, two {:.0f} tok/s: {:.2f} times as fast (median of 3)\n",
                median(one), median(two), median(ratios));
   }
@@ -322,11 +352,15 @@ int main(int argc, char** argv) {
       all.kills = std::stoi(argv[++i]);
     else if (word == "--seconds" && i + 1 < argc)
       all.seconds = std::stod(argv[++i]);
+    else if (word == "--python" && i + 1 < argc)
+      all.python = argv[++i];
     else if (word == "--keep")
       keep = true;
     else
       chosen.push_back(word);
   }
+  if (system("grep -q avx512f /proc/cpuinfo") == 0)
+    all.environment = "OPENBLAS_CORETYPE=SKYLAKEX ATEN_CPU_CAPABILITY=avx512";
   all.prepare();
   const auto wanted = [&](const char* name) {
     return chosen.empty() || std::find(chosen.begin(), chosen.end(), name) != chosen.end();

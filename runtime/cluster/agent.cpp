@@ -12,6 +12,9 @@ namespace troupe {
 
 namespace {
 
+/// For actors to end when the node leaves.
+constexpr std::chrono::seconds wind_down{5};
+
 class agent {
  public:
   agent(agent_actor::pointer self, std::shared_ptr<remoting> post, caf::actor membership, agent_hooks hooks)
@@ -102,6 +105,11 @@ class agent {
     end_ = std::move(how);
     for (const auto& each : spawned_)
       send_exit(each, make_error(errc::moved, "the node leaves"));
+    // Whoever is stuck in a handler does not keep the node.
+    run_later(self_, wind_down, [this] {
+      spawned_.clear();
+      end_if_alone();
+    });
     end_if_alone();
   }
 

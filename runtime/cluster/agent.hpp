@@ -55,7 +55,7 @@ struct agent_hooks {
   job_preparer prepare;
   std::function<void(const std::vector<peer_endpoint>&, std::function<void(peers_met)> done)> meet;
   std::function<void(node_id, const std::string& evidence)> forget;
-  std::function<void(node_end)> ended;  ///< told once, when everything the agent spawned has ended
+  std::function<void(node_end)> ended;  ///< told once, when everything the agent spawned has ended or is stuck
   std::function<void()> die;            ///< fault injection
 };
 

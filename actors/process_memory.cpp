@@ -7,6 +7,7 @@
 #include <string>
 
 #include "actors/job.hpp"
+#include "actors/job_memory.hpp"
 #include "runtime/tensor/device.hpp"
 
 namespace troupe {
@@ -23,6 +24,9 @@ std::size_t peak_resident_bytes() {
   return kilobytes * 1024;
 }
 
+/// Of a larger job nobody misses the rest, and a dry run should need little itself.
+constexpr std::size_t sample_bytes_max = std::size_t{512} << 20;
+
 void forget_peak() { std::ofstream("/proc/self/clear_refs") << 5; }
 
 }  // namespace
@@ -38,13 +42,24 @@ std::size_t measure_process_bytes(transformer_settings shape, job_settings setti
   settings.chaos = {};
   job_inputs inputs;
   inputs.model = std::make_shared<const model>(make_transformer(shape));
+  if (predict_memory(*inputs.model, settings, shape.context).total_bytes() > sample_bytes_max) {
+    transformer_settings smallest;
+    smallest.layers = smallest.heads = 1;
+    smallest.context = smallest.channels = smallest.vocabulary = 8;
+    shape = smallest;
+    settings.training.batch = std::int64_t{settings.training.lanes} * settings.training.accumulation;
+    settings.evaluation.batch = 1;
+    inputs.model = std::make_shared<const model>(make_transformer(shape));
+  }
   const auto tokens = static_cast<std::size_t>(32 * shape.context);  // enough for a validation split
   inputs.data = make_token_dataset(std::vector<std::int32_t>(tokens, 1), shape.vocabulary);
   inputs.context = shape.context;
   malloc_trim(0);  // what reading the data left on the heap, the run to come may not have
   forget_peak();
+  const auto before = peak_resident_bytes();
   run_job(inputs, settings);
-  return peak_resident_bytes() - cpu_device().memory().reserved_bytes;
+  const auto tensors = cpu_device().memory().reserved_bytes;  // some of it never touched
+  return std::max(peak_resident_bytes(), before + tensors) - tensors;
 }
 
 }  // namespace troupe

@@ -18,7 +18,7 @@ constexpr std::size_t page_bytes = std::size_t{64} << 10;  // the largest that L
 constexpr std::size_t huge_page_bytes = std::size_t{2} << 20;
 constexpr std::size_t huge_bytes_min = 2 * huge_page_bytes;
 /// From here on blocks are mapped and not taken from the heap, whose holes between them nobody could use.
-constexpr std::size_t mapped_bytes_min = std::size_t{128} << 10;
+constexpr std::size_t mapped_bytes_min = std::size_t{1} << 20;
 
 constexpr std::size_t round_up(std::size_t value, std::size_t multiple) noexcept {
   return (value + multiple - 1) / multiple * multiple;

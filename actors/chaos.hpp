@@ -27,7 +27,4 @@ class chaos_plan {
   std::uint64_t random_kills_ = 0;
 };
 
-/// Reads "shard/0@37,replica/1@50" or "random:0.01" or "random:0.01:SEED". Throws input_error.
-chaos_settings parse_chaos(const std::string& specification);
-
 }  // namespace troupe

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <set>
 
+#include "runtime/background.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
 
@@ -36,18 +37,20 @@ checkpoint_writer_actor::behavior_type behave(checkpoint_writer_actor::stateful_
           state.step = message.step;
         }
         const auto begin = std::chrono::steady_clock::now();
-        state.size_bytes += context->store->write_shard(message.step, message.part);
+        run_in_background([&] { state.size_bytes += context->store->write_shard(message.step, message.part); });
         state.written.insert(message.part.shard);
-        state.spent += std::chrono::steady_clock::now() - begin;
-        if (state.written.size() < context->layout.shard_count())
+        if (state.written.size() < context->layout.shard_count()) {
+          state.spent += std::chrono::steady_clock::now() - begin;
           return;
+        }
         cut_manifest manifest;
         manifest.step = message.step;
         manifest.epoch = message.epoch;
         manifest.shard_count = context->layout.shard_count();
         manifest.documents = context->inputs.documents;
         manifest.documents["data"] = context->inputs.data->fingerprint();
-        const auto path = context->store->publish(manifest);
+        std::filesystem::path path;
+        run_in_background([&] { path = context->store->publish(manifest); });
         const std::chrono::duration<double> seconds = state.spent + (std::chrono::steady_clock::now() - begin);
         tell(self, coordinator, cut_published{state.epoch, state.step, path, state.size_bytes, seconds.count()});
         state.written.clear();

@@ -26,6 +26,14 @@ std::size_t plan_evaluation(const model& of, std::int64_t rows, std::int64_t con
 
 }  // namespace
 
+held_aside what_is_held(const job_settings& settings) {
+  const auto within = [&](std::uint64_t every) { return every > 0 && every < settings.training.steps; };
+  if (within(settings.checkpoint.every))
+    return held_aside::everything;
+  return settings.evaluation.batches > 0 && within(settings.evaluation.every) ? held_aside::parameters
+                                                                              : held_aside::nothing;
+}
+
 job_memory predict_memory(const model& of, const job_settings& settings, std::int64_t context) {
   const auto& training = settings.training;
   const std::size_t lanes = training.lanes;
@@ -42,12 +50,11 @@ job_memory predict_memory(const model& of, const job_settings& settings, std::in
   const auto& evaluation = settings.evaluation;
   if (evaluation.batches > 0)
     result.evaluation_bytes = plan_evaluation(of, evaluation.batch > 0 ? evaluation.batch : training.batch, context);
-  // A cut or an evaluation after which training goes on.
-  const auto within = [&](std::uint64_t every) { return every > 0 && every < training.steps; };
-  if (within(settings.checkpoint.every))
-    result.copies_bytes = one.parameters_bytes + one.optimizer_bytes;
-  else if (evaluation.batches > 0 && within(evaluation.every))
+  const auto held = what_is_held(settings);
+  if (held != held_aside::nothing)
     result.copies_bytes = one.parameters_bytes;
+  if (held == held_aside::everything)
+    result.copies_bytes += one.optimizer_bytes;
   if (settings.consistency.mode != consistency_mode::sync)  // each lane may read a version of its own
     result.copies_bytes += lanes * one.parameters_bytes;
   return result;

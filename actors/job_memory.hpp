@@ -23,6 +23,11 @@ struct job_memory {
   }
 };
 
+/// What updates have to write aside at times: that of which a cut or an evaluation, after which training goes on, holds
+/// the old values.
+enum class held_aside : std::uint8_t { nothing, parameters, everything };
+held_aside what_is_held(const job_settings& settings);
+
 /// For a language model; found by a dry run of its passes. REQUIRES: settings that run_job accepts.
 job_memory predict_memory(const model& of, const job_settings& settings, std::int64_t context);
 

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "actors/job_memory.hpp"
 #include "runtime/error.hpp"
 
 namespace troupe {
@@ -83,9 +84,27 @@ void shard_memory::restore(const shard_origin& from) {
 }
 
 void shard_memory::update(std::span<const tensor> gradients, const update_options& options) {
+  if (reserved_ && !values_.front().unique())
+    reserved_->clear();  // what is written aside now finds it in the device's cache
   for (std::size_t i = 0; i < size(); ++i)
     rule_->update(*on_, at(i), options, gradients[i], values_[i], state_[i]);
   on_->synchronize();
+  // Not before: the first update after a restore writes aside, too, since the cut's files hold the old values.
+  if (!reserved_)
+    reserve_copies();
+}
+
+void shard_memory::reserve_copies() {
+  reserved_.emplace();
+  const auto held = what_is_held(context_->settings);
+  if (held == held_aside::nothing || !context_->on->is_host())  // elsewhere a snapshot is a copy in the host's memory
+    return;
+  for (std::size_t i = 0; i < size(); ++i) {
+    reserved_->push_back(zeros(at(i)));
+    if (held == held_aside::everything)
+      for (std::size_t k = 0; k < state_[i].size(); ++k)
+        reserved_->push_back(zeros(at(i)));
+  }
 }
 
 void shard_memory::compensate_delay(std::span<const tensor> gradients, std::span<const tensor> read,

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -40,6 +41,9 @@ class shard_memory {
  private:
   const parameter& at(std::size_t i) const noexcept { return context_->model().parameters()[first_ + i]; }
   tensor zeros(const parameter& which);
+  /// Takes what an update will write to while a cut or an evaluation holds the old values. Memory that the system gives
+  /// for the first time would cost that update, for which training waits, half a step.
+  void reserve_copies();
 
   job_context_ptr context_;
   std::size_t first_;
@@ -49,6 +53,7 @@ class shard_memory {
   std::vector<tensor> values_;
   std::vector<std::vector<tensor>> state_;  // by parameter, in the order of optimizer::state_names
   std::vector<tensor> mean_squares_;        // adaptive delay compensation only
+  std::optional<std::vector<tensor>> reserved_;  // by the first update; held until one writes aside
 };
 
 }  // namespace troupe

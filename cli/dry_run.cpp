@@ -1,8 +1,5 @@
 #include "cli/dry_run.hpp"
 
-#include <unistd.h>
-
-#include <fstream>
 #include <sstream>
 
 #include <fmt/format.h>
@@ -11,39 +8,12 @@
 #include "actors/job_memory.hpp"
 #include "actors/job_root.hpp"
 #include "actors/job_tree.hpp"
+#include "actors/process_memory.hpp"
 #include "cli/progress.hpp"
 
 namespace troupe {
 
 namespace {
-
-/// Resident memory of this process.
-std::size_t resident_bytes() {
-  std::ifstream statm("/proc/self/statm");
-  std::size_t size_pages = 0, resident_pages = 0;
-  statm >> size_pages >> resident_pages;
-  return resident_pages * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-}
-
-/// What a process holds that runs such a job with next to no model: code, threads, actors, the mapped data. Found by
-/// running one step of it.
-std::size_t measure_process_bytes(job_settings settings) {
-  transformer_settings smallest;
-  smallest.vocabulary = smallest.context = smallest.channels = smallest.feed_forward_channels = 8;
-  smallest.layers = smallest.heads = 1;
-  settings.training.steps = 1;
-  settings.training.batch = std::int64_t{settings.training.lanes} * settings.training.accumulation;
-  settings.training.recompute = "none";
-  settings.runtime.shards = std::min<std::uint32_t>(settings.runtime.shards, 4);
-  settings.evaluation = {.every = 0, .batches = 1, .batch = 1};
-  settings.chaos = {};
-  job_inputs inputs;
-  inputs.model = std::make_shared<const model>(make_transformer(smallest));
-  inputs.data = make_token_dataset(std::vector<std::int32_t>(256, 1), smallest.vocabulary);
-  inputs.context = smallest.context;
-  run_job(inputs, settings);
-  return resident_bytes();
-}
 
 std::string describe(const job_memory& memory, std::size_t process_bytes) {
   std::string text;
@@ -86,7 +56,7 @@ dry_run plan_run(const run_file& run, std::shared_ptr<const dataset> data) {
   plan.tensors = model->parameters().size();
   plan.flops_per_token = flops_per_token(run.model);
   plan.job_bytes = memory.total_bytes();
-  plan.process_bytes = measure_process_bytes(run.job);
+  plan.process_bytes = measure_process_bytes(run.model, run.job);
   plan.memory = describe(memory, plan.process_bytes);
   plan.actors = describe_tree(*context);
   return plan;

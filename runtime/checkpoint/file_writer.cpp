@@ -4,9 +4,7 @@
 #include <cassert>
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 #include <utility>
 
 #include <fcntl.h>
@@ -31,15 +29,11 @@ void notify(const write_hook& hook, write_step step, const std::filesystem::path
 
 }  // namespace
 
-void file_writer::free_block::operator()(std::byte* block) const noexcept { std::free(block); }
-
 file_writer::file_writer(std::filesystem::path file, std::uint64_t size_bytes, write_hook hook)
     : file_(std::move(file)),
       hook_(std::move(hook)),
       size_bytes_(size_bytes),
-      block_(static_cast<std::byte*>(std::aligned_alloc(granule_bytes, block_bytes))) {
-  if (!block_)
-    throw std::bad_alloc();
+      block_(make_host_buffer(block_bytes)) {  // large enough to be of whole pages
   notify(hook_, write_step::create_file, file_);
   constexpr int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC;
   descriptor_ = ::open(file_.c_str(), flags | O_DIRECT, 0644);
@@ -66,7 +60,7 @@ void file_writer::append(std::span<const std::byte> bytes) {
   offset_ += bytes.size();
   while (!bytes.empty()) {
     const auto part = std::min(bytes.size(), block_bytes - filled_);
-    std::memcpy(block_.get() + filled_, bytes.data(), part);
+    std::memcpy(block_->data() + filled_, bytes.data(), part);
     filled_ += part;
     bytes = bytes.subspan(part);
     if (filled_ == block_bytes)
@@ -77,7 +71,7 @@ void file_writer::append(std::span<const std::byte> bytes) {
 void file_writer::write_block() {
   notify(hook_, write_step::write_block, file_);
   for (std::size_t done = 0; done < filled_;) {
-    const auto written = ::write(descriptor_, block_.get() + done, filled_ - done);
+    const auto written = ::write(descriptor_, block_->data() + done, filled_ - done);
     if (written >= 0) {
       done += static_cast<std::size_t>(written);
     } else if (errno == EINVAL && (::fcntl(descriptor_, F_GETFL) & O_DIRECT) != 0) {

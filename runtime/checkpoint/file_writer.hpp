@@ -4,8 +4,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <memory>
 #include <span>
+
+#include "runtime/tensor/buffer.hpp"
 
 namespace troupe {
 
@@ -46,10 +47,6 @@ class file_writer {
   void finish(bool flush);
 
  private:
-  struct free_block {
-    void operator()(std::byte* block) const noexcept;
-  };
-
   void write_block();
 
   std::filesystem::path file_;
@@ -57,7 +54,7 @@ class file_writer {
   int descriptor_ = -1;
   std::uint64_t size_bytes_;
   std::uint64_t offset_ = 0;
-  std::unique_ptr<std::byte, free_block> block_;
+  buffer_ptr block_;
   std::size_t filled_ = 0;
 };
 

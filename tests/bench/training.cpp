@@ -33,6 +33,7 @@
 #include "actors/job_memory.hpp"
 #include "actors/job_root.hpp"
 #include "actors/lane_pass.hpp"
+#include "actors/process_memory.hpp"
 #include "actors/shard_memory.hpp"
 #include "models/transformer.hpp"
 #include "runtime/tensor/cpu/peak.hpp"
@@ -178,7 +179,6 @@ struct measurement {
   double seconds = 0.0;  ///< of the median step
   double peak_flops = 0.0;
   double memory_bytes = 0.0;
-  double idle_bytes = 0.0;   ///< of memory_bytes: before the model exists
 };
 
 std::string output_of(const std::string& command) {
@@ -196,7 +196,7 @@ std::string output_of(const std::string& command) {
 measurement parse(const std::string& text, const std::string& command) {
   measurement found;
   std::istringstream in(text);
-  if (!(in >> found.seconds >> found.memory_bytes >> found.peak_flops >> found.idle_bytes)) {
+  if (!(in >> found.seconds >> found.memory_bytes >> found.peak_flops)) {
     fmt::print(stderr, "this failed: {}\n{}\n", command, text);
     std::exit(1);
   }
@@ -275,9 +275,10 @@ int drive(const std::string& self, const std::vector<configuration>& chosen, int
         std::string predicted;
         if (each.name.starts_with("actors")) {
           const auto lanes = each.name.starts_with("actors, 2") ? 2u : 1u;
-          const auto job = predict_memory(*inputs_of(of).model, settings_of(of, lanes, 1), of.context);
-          predicted = fmt::format("{:.0f} MiB",
-                                  (static_cast<double>(job.total_bytes()) + each.rounds[0].idle_bytes) / 0x1p20);
+          const auto settings = settings_of(of, lanes, cores / static_cast<int>(lanes));
+          const auto bytes = predict_memory(*inputs_of(of).model, settings, of.context).total_bytes() +
+                             measure_process_bytes(model_settings(of), settings);
+          predicted = fmt::format("{:.0f} MiB", static_cast<double>(bytes) / 0x1p20);
         }
         fmt::print("{:<16} {:>7}  {:<24} {:>9.0f} {:>7.1f}% {:>11} {:>12} {:>7.0f} MiB {:>11}\n", of.name, cores,
                    each.name, tokens / seconds, 100.0 * share,
@@ -304,12 +305,11 @@ int run(int argc, char** argv) {
     pin(std::stoi(words[5]));
     const auto& of = *find(words[2]);
     const auto peak = measure_fma_peak(std::stoi(words[5]));
-    const auto idle_bytes = peak_memory_bytes();
     const auto budget = std::stod(words[6]);
     const auto seconds = words[1] == "actors" ? time_actors(of, static_cast<std::uint32_t>(std::stoul(words[3])),
                                                             std::stoi(words[4]), budget)
                                               : time_bare_loop(of, std::stoi(words[4]), budget);
-    fmt::print("{} {} {} {}\n", seconds, peak_memory_bytes(), peak, idle_bytes);
+    fmt::print("{} {} {}\n", seconds, peak_memory_bytes(), peak);
     return 0;
   }
   std::vector<configuration> chosen;

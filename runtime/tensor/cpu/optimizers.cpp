@@ -8,6 +8,31 @@
 
 namespace troupe::cpu {
 
+namespace {
+
+/// Where a step writes the successor of `old`: in place, or aside where somebody still holds the old values. There,
+/// unless a cache keeps it until the next pass, it is streamed: else a third as much memory again would be moved.
+class successor {
+ public:
+  successor(const tensor& old, const tensor& out)
+      : to_(out.mutable_data<float>()),
+        streams_(to_ != old.data<float>() && out.size_bytes() >= streamed_bytes_min &&
+                 reinterpret_cast<std::uintptr_t>(to_) % sizeof(floats) == 0) {}
+
+  void store(std::int64_t i, floats v, all_lanes part) const noexcept {
+    streams_ ? stream_out(to_ + i, v) : cpu::store(to_ + i, v, part);
+  }
+  void store(std::int64_t i, floats v, first_lanes part) const noexcept { cpu::store(to_ + i, v, part); }
+
+ private:
+  static constexpr std::size_t streamed_bytes_min = std::size_t{1} << 20;
+
+  float* to_;
+  bool streams_;
+};
+
+}  // namespace
+
 void cpu_stream::adamw(const adamw_options& options, const tensor& gradient, const tensor& parameter,
                        const tensor& first_moment, const tensor& second_moment, const tensor& parameter_out,
                        const tensor& first_moment_out, const tensor& second_moment_out) {
@@ -23,18 +48,19 @@ void cpu_stream::adamw(const adamw_options& options, const tensor& gradient, con
   const auto decay = static_cast<float>(1.0 - options.learning_rate * options.weight_decay);
   const float *g = gradient.data<float>(), *p = parameter.data<float>();
   const float *m = first_moment.data<float>(), *v = second_moment.data<float>();
-  float *p_out = parameter_out.mutable_data<float>(), *m_out = first_moment_out.mutable_data<float>();
-  float* v_out = second_moment_out.mutable_data<float>();
+  const successor p_out(parameter, parameter_out), m_out(first_moment, first_moment_out);
+  const successor v_out(second_moment, second_moment_out);
   each_piece(gradient.count(), [&](std::int64_t first, std::int64_t last) {
     each_vector(last - first, [&](std::int64_t n, auto part) {
       const auto i = first + n;
       const floats slope = load(g + i, part) * scale;
       const floats moment = load(m + i, part) * keep1 + slope * take1;
       const floats square = load(v + i, part) * keep2 + slope * slope * take2;
-      store(m_out + i, moment, part);
-      store(v_out + i, square, part);
-      store(p_out + i, load(p + i, part) * decay - moment * rate / (sqrt(square) + epsilon), part);
+      m_out.store(i, moment, part);
+      v_out.store(i, square, part);
+      p_out.store(i, load(p + i, part) * decay - moment * rate / (sqrt(square) + epsilon), part);
     });
+    streamed();
   });
 }
 
@@ -45,8 +71,8 @@ void cpu_stream::sgd(const sgd_options& options, const tensor& gradient, const t
   const auto momentum = static_cast<float>(options.momentum), rate = static_cast<float>(options.learning_rate);
   const float *g = gradient.data<float>(), *p = parameter.data<float>();
   const float* v = velocity ? velocity.data<float>() : nullptr;
-  float* p_out = parameter_out.mutable_data<float>();
-  float* v_out = velocity ? velocity_out.mutable_data<float>() : nullptr;
+  const successor p_out(parameter, parameter_out);
+  const successor v_out = velocity ? successor(velocity, velocity_out) : p_out;
   each_piece(gradient.count(), [&](std::int64_t first, std::int64_t last) {
     each_vector(last - first, [&](std::int64_t n, auto part) {
       const auto i = first + n;
@@ -54,11 +80,12 @@ void cpu_stream::sgd(const sgd_options& options, const tensor& gradient, const t
       floats step = load(g + i, part) * scale + value * decay;
       if (v) {
         const floats speed = load(v + i, part) * momentum + step;
-        store(v_out + i, speed, part);
+        v_out.store(i, speed, part);
         step = options.nesterov ? step + speed * momentum : speed;
       }
-      store(p_out + i, value - step * rate, part);
+      p_out.store(i, value - step * rate, part);
     });
+    streamed();
   });
 }
 
@@ -70,16 +97,17 @@ void cpu_stream::lion(const lion_options& options, const tensor& gradient, const
   const auto keep2 = static_cast<float>(options.beta2), take2 = static_cast<float>(1.0 - options.beta2);
   const auto decay = static_cast<float>(1.0 - options.learning_rate * options.weight_decay);
   const float *g = gradient.data<float>(), *p = parameter.data<float>(), *m = moment.data<float>();
-  float *p_out = parameter_out.mutable_data<float>(), *m_out = moment_out.mutable_data<float>();
+  const successor p_out(parameter, parameter_out), m_out(moment, moment_out);
   each_piece(gradient.count(), [&](std::int64_t first, std::int64_t last) {
     each_vector(last - first, [&](std::int64_t n, auto part) {
       const auto i = first + n;
       const floats slope = load(g + i, part) * scale, before = load(m + i, part);
       const floats blend = before * keep1 + slope * take1;
       const floats sign = (blend > 0.0f ? broadcast(1.0f) : floats{}) - (blend < 0.0f ? broadcast(1.0f) : floats{});
-      store(p_out + i, load(p + i, part) * decay - sign * rate, part);
-      store(m_out + i, before * keep2 + slope * take2, part);
+      p_out.store(i, load(p + i, part) * decay - sign * rate, part);
+      m_out.store(i, before * keep2 + slope * take2, part);
     });
+    streamed();
   });
 }
 

@@ -58,6 +58,28 @@ inline void store(float* p, floats v, first_lanes part) noexcept {
 #endif
 }
 
+/// Stores past the caches: the line written is not read first, and nothing useful is displaced by what nobody reads
+/// soon. REQUIRES: `p` is aligned to 64 bytes; streamed() follows before anybody is told of the results.
+inline void stream_out(float* p, floats v) noexcept {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(p, (__m512)v);
+#elif defined(__AVX2__)
+  __m256 half[2];
+  std::memcpy(half, &v, sizeof v);
+  _mm256_stream_ps(p, half[0]);
+  _mm256_stream_ps(p + 8, half[1]);
+#else
+  store(p, v);
+#endif
+}
+
+/// Such stores are not ordered with others, not even by the release of an atomic.
+inline void streamed() noexcept {
+#if defined(__AVX512F__) || defined(__AVX2__)
+  _mm_sfence();
+#endif
+}
+
 /// Calls body(first, part) for [0, count) in vectors; the last may be partial.
 template <class Body>
 [[gnu::always_inline]] inline void each_vector(std::int64_t count, Body&& body) {

@@ -46,6 +46,25 @@ TEST_CASE("one, two and three threads give the same bytes") {
   });
 }
 
+TEST_CASE("an update that writes aside, past the caches where it is large, has the bytes of one in place") {
+  const auto on = cpu_device().make_stream({.threads = 2});
+  for (const std::int64_t count : {1'003, 300'007}) {
+    const auto numbers = [&](float scale) {
+      const auto made = on->allocate(dtype::float32, {count});
+      for (std::int64_t i = 0; i < count; ++i)
+        made.mutable_data<float>()[i] = scale * static_cast<float>(i % 97 + 1);
+      return made;
+    };
+    const auto gradient = numbers(0.1f), value = numbers(0.2f), first = numbers(0.3f), second = numbers(0.4f);
+    const auto value_aside = numbers(0), first_aside = numbers(0), second_aside = numbers(0);
+    on->adamw({}, gradient, value, first, second, value_aside, first_aside, second_aside);
+    on->adamw({}, gradient, value, first, second, value, first, second);
+    CHECK(std::ranges::equal(value_aside.elements<float>(), value.elements<float>()));
+    CHECK(std::ranges::equal(first_aside.elements<float>(), first.elements<float>()));
+    CHECK(std::ranges::equal(second_aside.elements<float>(), second.elements<float>()));
+  }
+}
+
 TEST_CASE("streams at work in other threads change no byte") {
   struct alone {
     std::string name;

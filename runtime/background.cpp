@@ -10,9 +10,9 @@ namespace troupe {
 
 namespace {
 
-/// Where all cores are wanted, a tenth of one is what the work gets. Less would make training wait for it: the next cut
+/// Where all cores are wanted, a twentieth of one is what the work gets. Less would make training wait for it: the next cut
 /// cannot begin before this one is on disk.
-constexpr int nice_value = 10;
+constexpr int nice_value = 13;
 
 }  // namespace
 

@@ -4,7 +4,7 @@
 ///
 /// Training writes aside what the writer still holds, so a cut costs a handle where it is taken; the next update writes
 /// to other memory. Both are in the figure printed: how much longer the steps after a cut took than the median step.
-/// While the files are being written, their thread takes a tenth of a core from lanes that want all of them: the last
+/// While the files are being written, their thread takes a twentieth of a core from lanes that want all of them: the last
 /// figure sums that up. With fewer lanes than cores it has one of its own, and what is left is the price of writing
 /// aside.
 

@@ -46,9 +46,12 @@ class coordinator {
 
   void on(child_event& event) {
     alive_.note(event);
-    if (places_.describe && event.what == child_event::kind::started)
-      if (const auto where = places_.describe(event.child); !where.empty())
-        event.explanation += " on " + where;
+    if (places_.describe) {
+      auto& home = homes_[event.child];
+      if (event.what == child_event::kind::started)
+        home = places_.describe(event.child);
+      event.where = home;
+    }
     log_->event(event);
     if (event.what != child_event::kind::started)
       return;
@@ -545,6 +548,7 @@ class coordinator {
   std::vector<tensor> final_;               // at the end: all parameters
   std::uint64_t final_attempt_ = 0;
   std::uint64_t heard_ = 0;  // messages that mean progress
+  std::map<std::string, std::string> homes_;  // by actor: where it was started last, for people
 };
 
 struct coordinator_state {

@@ -130,6 +130,7 @@ class job_nodes {
     for (; head_->board().count(node_state::ready) < settings_.min_nodes; std::this_thread::sleep_for(stop_poll)) {
       if (stop && stop->stop)
         return false;
+      check_fitness();
       if (clock::now() - seen_ > settings_.wait_for_nodes)
         throw job_failed(fmt::format("{} of {} nodes joined {} within {} s; start more with `troupe node --join {}`",
                                      head_->board().count(node_state::ready), settings_.min_nodes, head_->endpoint(),
@@ -140,6 +141,7 @@ class job_nodes {
 
   /// Throws job_failed where there has been no node for too long.
   void check() {
+    check_fitness();
     const auto& board = head_->board();
     if (board.count(node_state::ready) + board.count(node_state::leaving) + board.count(node_state::joining) > 0)
       seen_ = clock::now();
@@ -162,6 +164,14 @@ class job_nodes {
  private:
   using clock = std::chrono::steady_clock;
   static constexpr std::chrono::seconds dismiss_within{5};
+
+  void check_fitness() const {
+    if (!settings_.alike)
+      return;
+    for (const auto& node : head_->board().nodes())
+      if (!node.fault.empty())
+        throw input_error(node.fault);
+  }
 
   const job_cluster& settings_;
   std::shared_ptr<cluster_head> head_;
@@ -227,7 +237,7 @@ job_summary run_job(const job_inputs& inputs, const job_settings& settings, cons
       if (nodes && running && !done)
         try {
           nodes->check();
-        } catch (const job_failed&) {
+        } catch (...) {
           send_exit(caf::actor_cast<caf::actor>(root), caf::exit_reason::kill);
           throw;
         }

@@ -101,6 +101,7 @@ struct job_cluster {
   std::shared_ptr<network> carrier;              ///< that nodes dial; not started yet
   std::uint32_t min_nodes = 1;                   ///< before the first step
   std::chrono::milliseconds wait_for_nodes{600'000};  ///< with fewer than min_nodes at first, and without any later
+  bool alike = false;                            ///< what one node cannot do, none can: do not wait for others
   std::function<void(const std::string&)> tell;  ///< for people: nodes that come and go; called on threads of actors
 };
 

@@ -21,13 +21,6 @@ auto both(Outer first, Inner second) {
   };
 }
 
-/// Of a supervisor's line: "shard/0: started on node 2".
-std::string place_in(const std::string& explanation) {
-  constexpr std::string_view mark = " started on ";
-  const auto found = explanation.find(mark);
-  return found == std::string::npos ? std::string{} : explanation.substr(found + mark.size());
-}
-
 }  // namespace
 
 job_observer job_status::listen(job_observer observer) {
@@ -67,7 +60,7 @@ void job_status::note(const child_event& event) {
   auto& actor = actors_[event.child];
   switch (event.what) {
     case child_event::kind::started:
-      actor = {"running", place_in(event.explanation), event.incarnation};
+      actor = {"running", event.where, event.incarnation};
       return;
     case child_event::kind::restarting:
       actor.state = "restarting";

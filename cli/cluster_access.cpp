@@ -1,7 +1,9 @@
 #include "cli/cluster_access.hpp"
 
 #include <fcntl.h>
+#include <netdb.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -25,6 +27,11 @@ namespace {
 constexpr auto cluster_file_name = "cluster.json";
 
 }  // namespace
+
+std::string to_string(const endpoint_parts& parts) {
+  return parts.host.find(':') == std::string::npos ? fmt::format("{}:{}", parts.host, parts.port)
+                                                   : fmt::format("[{}]:{}", parts.host, parts.port);
+}
 
 endpoint_parts parse_endpoint(const std::string& text, const std::string& option) {
   endpoint_parts parts{"127.0.0.1", default_port};
@@ -73,6 +80,29 @@ std::shared_ptr<network> listen_on(const endpoint_parts& where, const std::strin
   options.secret = secret;
   options.build = build_id();
   return make_tcp_network(std::move(options));
+}
+
+std::string own_address_towards(const endpoint_parts& other) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_DGRAM;  // to connect such a socket sends nothing
+  addrinfo* found = nullptr;
+  if (getaddrinfo(other.host.c_str(), std::to_string(other.port).c_str(), &hints, &found) != 0)
+    return {};
+  std::string result;
+  for (const auto* each = found; each && result.empty(); each = each->ai_next) {
+    const int probe = socket(each->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    sockaddr_storage own{};
+    socklen_t size = sizeof own;
+    char text[NI_MAXHOST];
+    auto* const address = reinterpret_cast<sockaddr*>(&own);
+    if (probe >= 0 && connect(probe, each->ai_addr, each->ai_addrlen) == 0 && getsockname(probe, address, &size) == 0 &&
+        getnameinfo(address, size, text, sizeof text, nullptr, 0, NI_NUMERICHOST) == 0)
+      result = text;
+    if (probe >= 0)
+      close(probe);
+  }
+  freeaddrinfo(found);
+  return result;
 }
 
 void cluster_file::write(const std::filesystem::path& run_directory) const {

@@ -19,6 +19,9 @@ struct endpoint_parts {
   bool loopback() const { return host == "localhost" || host == "::1" || host.starts_with("127."); }
 };
 
+/// "HOST:PORT", "[::1]:PORT"
+std::string to_string(const endpoint_parts& parts);
+
 /// "HOST:PORT", "[::1]:PORT", ":PORT" and "HOST" with the default port. Throws usage_error that names `option`.
 endpoint_parts parse_endpoint(const std::string& text, const std::string& option);
 
@@ -30,6 +33,9 @@ std::string draw_secret();
 
 /// A network that listens. Listening beyond this machine without a secret is a usage_error.
 std::shared_ptr<network> listen_on(const endpoint_parts& where, const std::string& secret, const std::string& advertised);
+
+/// The address of this machine that `other` sees, as far as routes tell; empty: there is none.
+std::string own_address_towards(const endpoint_parts& other);
 
 /// What a run on a cluster leaves in its directory while it runs, readable by its owner only.
 struct cluster_file {

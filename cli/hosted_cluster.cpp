@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "cli/command.hpp"
 #include "runtime/cluster/node_resources.hpp"
 
 namespace troupe {
@@ -15,52 +16,76 @@ constexpr std::uint32_t replacements_max = 60;  // of one process within a minut
 
 }  // namespace
 
-hosted_cluster::hosted_cluster(const cluster_request& request, console& people, const run_directory& directory)
-    : people_(people), directory_(directory.path()) {
-  auto secret = find_secret(request.secret_file);
-  const bool drawn = secret.empty() && request.listen.empty();
-  if (drawn)
-    secret = draw_secret();
-  const auto where = request.listen.empty() ? endpoint_parts{"127.0.0.1", 0} : parse_endpoint(request.listen, "--listen");
-  job_.carrier = listen_on(where, secret, request.advertise);
+hosted_cluster::hosted_cluster(const cluster_request& request, console& people) : request_(request), people_(people) {
+  if (request.listen.empty() && request.min_nodes > request.nodes)
+    throw usage_error(fmt::format("--min-nodes {}: with --nodes {} and without --listen there will never be so many\n"
+                                  "help: --listen ADDRESS:PORT lets nodes join from elsewhere",
+                                  request.min_nodes, request.nodes));
+  where_ = request.listen.empty() ? endpoint_parts{"127.0.0.1", 0} : parse_endpoint(request.listen, "--listen");
+  secret_ = find_secret(request.secret_file);
+  secret_is_drawn_ = secret_.empty() && request.listen.empty();
+  if (secret_is_drawn_)
+    secret_ = draw_secret();
+  job_.carrier = listen_on(where_, secret_, request.advertise);
   job_.min_nodes = std::max(1u, request.min_nodes > 0 ? request.min_nodes : request.nodes);
-  job_.tell = [&people](const std::string& line) { people.say(line); };
-  cluster_file{job_.carrier->endpoint(), drawn ? secret : std::string{}}.write(directory_);
-  if (!where.loopback())
-    people.warn("note: links between machines are authenticated but not encrypted; keep to a network that you trust");
-  people.say(request.listen.empty()
-                 ? fmt::format("a cluster of {} processes | troupe status {}", request.nodes, directory_.string())
-                 : fmt::format("waiting for {} nodes | troupe node --join {}", job_.min_nodes, job_.carrier->endpoint()));
-  if (request.nodes > 0)
-    start_processes(request, secret);
+  job_.alike = request.listen.empty();
+}
+
+void hosted_cluster::open(const run_directory& directory, std::function<void(const std::string&)> tell) {
+  directory_ = directory.path();
+  job_.tell = std::move(tell);
+  cluster_file{near_endpoint(), secret_is_drawn_ ? secret_ : std::string{}}.write(directory_);
+  if (!where_.loopback())
+    people_.warn("note: links between machines are authenticated but not encrypted; keep to a network that you trust");
+  if (request_.nodes > 0)
+    people_.say(fmt::format("a cluster of {} process{} | troupe status {}", request_.nodes,
+                            request_.nodes == 1 ? "" : "es", directory_.string()));
+  if (!request_.listen.empty())
+    people_.say(fmt::format("waiting for {} node{} | troupe node --join {}", job_.min_nodes,
+                            job_.min_nodes == 1 ? "" : "s", job_.carrier->endpoint()));
+  if (request_.nodes > 0)
+    start_processes();
 }
 
 hosted_cluster::~hosted_cluster() {
   processes_.reset();
   end_network(job_.carrier);
-  cluster_file::remove(directory_);
+  if (!directory_.empty())
+    cluster_file::remove(directory_);
 }
 
-void hosted_cluster::start_processes(const cluster_request& request, const std::string& secret) {
+std::string hosted_cluster::near_endpoint() const {
+  auto near = parse_endpoint(job_.carrier->endpoint(), "--listen");
+  near.host = where_.host == "0.0.0.0" ? "127.0.0.1" : where_.host == "::" ? "::1" : where_.host;
+  return to_string(near);
+}
+
+void hosted_cluster::start_processes() {
   const auto logs = directory_ / "nodes";
   std::filesystem::create_directories(logs);
   const auto own = std::filesystem::read_symlink("/proc/self/exe").string();
-  const auto endpoint = job_.carrier->endpoint();
-  const auto port = endpoint.substr(endpoint.rfind(':') + 1);
   std::vector<process_command> commands;
-  for (std::uint32_t i = 0; i < request.nodes; ++i)
-    commands.push_back({{own, "node", "--join", "127.0.0.1:" + port, "--cores",
-                         fmt::format("{:.3f}", std::max(this_node().cores / request.nodes, 0.01)), "--speed", "1"},
-                        {{"TROUPE_SECRET", secret}, {"TROUPE_SECRET_FILE", ""}},
-                        logs / fmt::format("node-{}.log", i + 1)});
+  process_command one;
+  one.words = {own, "node", "--join", near_endpoint(), "--cores",
+               fmt::format("{:.3f}", std::max(this_node().cores / request_.nodes, 0.01)), "--speed", "1"};
+  if (!where_.loopback())  // nodes of other machines must reach these, too
+    one.words.insert(one.words.end(), {"--listen", to_string({where_.host, 0}), "--advertise",
+                                       parse_endpoint(job_.carrier->endpoint(), "--listen").host});
+  one.environment = {{"TROUPE_SECRET_FILE", ""}};
+  if (!secret_.empty())
+    one.environment.emplace_back("TROUPE_SECRET", secret_);
+  for (std::uint32_t i = 0; i < request_.nodes; ++i) {
+    one.log = logs / fmt::format("node-{}.log", i + 1);
+    commands.push_back(one);
+  }
   local_process_options options;
   options.replacement.max = replacements_max;
   const std::chrono::milliseconds delay{static_cast<std::int64_t>(request.replace_after * 1e3)};
   options.replacement.delay = {delay, std::max<std::chrono::milliseconds>(delay, std::chrono::seconds{5})};
   options.on_end = [this](const local_process_end& end) {
     if (!end.how.clean())
-      people_.say(fmt::format("node process {} {}{}", end.id, end.text,
-                              end.replaced_after ? "; another is started" : "; it is not replaced"));
+      job_.tell(fmt::format("node process {} {}; {}", end.id, end.text,
+                            end.replaced_after ? "another is started" : "it is not replaced"));
   };
   processes_ = std::make_unique<local_processes>(std::move(commands), std::move(options));
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -28,17 +29,27 @@ struct cluster_request {
 /// behind, whatever ends it.
 class hosted_cluster {
  public:
-  hosted_cluster(const cluster_request& request, console& people, const run_directory& directory);
+  /// Binds, so that what cannot be is refused before anything is begun. Throws usage_error.
+  hosted_cluster(const cluster_request& request, console& people);
   ~hosted_cluster();
   hosted_cluster(const hosted_cluster&) = delete;
   hosted_cluster& operator=(const hosted_cluster&) = delete;
 
+  /// Lets the run be found, and starts the processes. `tell` hears of whoever comes and goes, on any thread.
+  void open(const run_directory& directory, std::function<void(const std::string&)> tell);
+
   const job_cluster& job() const noexcept { return job_; }
 
  private:
-  void start_processes(const cluster_request& request, const std::string& secret);
+  void start_processes();
+  /// Where this machine's processes reach the head.
+  std::string near_endpoint() const;
 
+  const cluster_request& request_;
   console& people_;
+  std::string secret_;
+  bool secret_is_drawn_ = false;
+  endpoint_parts where_;
   std::filesystem::path directory_;
   job_cluster job_;
   std::unique_ptr<local_processes> processes_;

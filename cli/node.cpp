@@ -57,13 +57,14 @@ class serving {
   serving(const node_options& options, std::string head, node_offer offer, console& people, interruption& signals)
       : options_(options), head_(std::move(head)), offer_(std::move(offer)), people_(people), signals_(signals) {
     secret_ = find_secret(options.secret_file);
-    where_ = options.listen.empty() ? endpoint_parts{parse_endpoint(head_, "--join").loopback() ? "127.0.0.1" : "0.0.0.0", 0}
+    const auto head_at = parse_endpoint(head_, "--join");
+    where_ = options.listen.empty() ? endpoint_parts{head_at.loopback() ? "127.0.0.1" : "0.0.0.0", 0}
                                     : parse_endpoint(options.listen, "--listen");
   }
 
   /// Joins, serves, and returns when the membership has ended and nothing of it is left.
   membership_result once() {
-    auto carrier = listen_on(where_, secret_, options_.advertise);
+    auto carrier = listen_on(where_, secret_, advertised());
     membership_result result;
     {
       system_config config;
@@ -98,18 +99,21 @@ class serving {
     return result;
   }
 
-  bool told_to_leave() const { return leaving_; }
-
  private:
+  /// Where this node listens everywhere, other nodes reach it as the head does: names of machines often resolve nowhere.
+  std::string advertised() const {
+    const bool everywhere = where_.host == "0.0.0.0" || where_.host == "::";
+    return options_.advertise.empty() && everywhere ? own_address_towards(parse_endpoint(head_, "--join"))
+                                                    : options_.advertise;
+  }
+
   void obey_signals(cluster_node& self, bool joined) {
     auto& asked = signals_.request();
     if (asked.cut.exchange(false))
       self.request_cut();
-    if (!asked.stop || leaving_)
-      return;
-    leaving_ = true;
-    if (!joined)
-      throw input_error("interrupted before it could join");
+    if (!asked.stop || !joined || draining_)
+      return;  // a dial ends by itself, soon
+    draining_ = true;
     self.drain(std::chrono::milliseconds{static_cast<std::int64_t>(options_.drain_within * 1e3)}, "it was told to");
   }
 
@@ -120,7 +124,7 @@ class serving {
   interruption& signals_;
   std::string secret_;
   endpoint_parts where_;
-  bool leaving_ = false;
+  bool draining_ = false;
 };
 
 std::string find_head(const node_options& options) {
@@ -180,13 +184,16 @@ exit_code serve(const node_options& options) {
       throw input_error(fmt::format("the head refused this node: {}", result.end.text));
     if (result.joined)
       last_contact = clock::now();
-    if (server.told_to_leave())
+    if (signals.request().stop) {
+      people.say(result.joined ? "left the cluster: the head is gone" : "left before it could join");
       return exit_code::done;  // nothing of the job is left here
+    }
     if (clock::now() - last_contact > patience)
       throw system_error(fmt::format("no head for {} s: {}", options.rejoin_within, result.end.text));
     if (result.end.text != std::exchange(told, result.end.text))
       people.say(fmt::format("looking for the head: {}", result.end.text));
-    std::this_thread::sleep_for(between_dials);
+    for (const auto until = clock::now() + between_dials; clock::now() < until && !signals.request().stop;)
+      std::this_thread::sleep_for(poll);
   }
 }
 

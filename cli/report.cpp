@@ -63,16 +63,23 @@ json to_json(const cut_report& report) {
 }
 
 json to_json(const child_event& event) {
-  return {{"kind", name_of(event.what)},
-          {"time", utc_now()},
-          {"supervisor", event.supervisor},
-          {"actor", event.child},
-          {"incarnation", event.incarnation},
-          {"reason", event.explanation},
-          {"delay_seconds", static_cast<double>(event.delay.count()) / 1e3}};
+  json line{{"kind", name_of(event.what)},
+            {"time", utc_now()},
+            {"supervisor", event.supervisor},
+            {"actor", event.child},
+            {"incarnation", event.incarnation},
+            {"reason", event.explanation},
+            {"delay_seconds", static_cast<double>(event.delay.count()) / 1e3}};
+  if (!event.where.empty())
+    line["where"] = event.where;
+  return line;
 }
 
 json rollback_json(std::uint64_t step) { return {{"kind", "rollback"}, {"time", utc_now()}, {"step", step}}; }
+
+json cluster_json(const std::string& message) {
+  return {{"kind", "cluster"}, {"time", utc_now()}, {"message", message}};
+}
 
 json warning_json(const std::string& message) {
   return {{"kind", "warning"}, {"time", utc_now()}, {"message", message}};

@@ -21,6 +21,8 @@ nlohmann::json to_json(const cut_report& report);
 /// A start, end or restart of an actor.
 nlohmann::json to_json(const child_event& event);
 nlohmann::json rollback_json(std::uint64_t step);
+/// A node came, went or was lost.
+nlohmann::json cluster_json(const std::string& message);
 nlohmann::json warning_json(const std::string& message);
 /// `best_loss`: the lowest of the steps' losses.
 nlohmann::json to_json(const job_summary& summary, const throughput& speed, double best_loss);

@@ -74,11 +74,17 @@ void reporter::on_event(const child_event& event) {
   using kind = child_event::kind;
   // Starts and stops are the ordinary course of things.
   if (event.what == kind::restarting)
-    people_.say("restart | " + event.explanation);
+    people_.say(fmt::format("restart | {}{}", event.explanation,
+                            event.where.empty() ? std::string{} : fmt::format(" (it was on {})", event.where)));
   else if (event.what == kind::escalated)
     people_.warn(fmt::format("warning: {} gave up: {}", event.supervisor, event.explanation));
   else if (event.what == kind::abandoned)
     people_.warn(fmt::format("warning: {} does not end: {}", event.child, event.explanation));
+}
+
+void reporter::on_cluster(const std::string& message) {
+  add_event(cluster_json(message));
+  people_.say(message);
 }
 
 void reporter::on_warning(const std::string& message) {
@@ -96,6 +102,7 @@ void reporter::finish(const job_summary& summary) {
   const auto line = to_json(summary, overall, best_loss_);
   run_.write_summary(line);
   people_.say(format_summary(summary, overall));
+  const std::lock_guard lock(mutex_);
   tell_machine(line);
 }
 
@@ -104,7 +111,7 @@ void reporter::fail(const std::string& message) {
   add_event(line);
 }
 
-void reporter::tell_machine(const nlohmann::json& line) const {
+void reporter::tell_machine(const nlohmann::json& line) {
   if (!options_.json)
     return;
   fmt::print(stdout, "{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
@@ -112,11 +119,13 @@ void reporter::tell_machine(const nlohmann::json& line) const {
 }
 
 void reporter::add_metric(const nlohmann::json& line) {
+  const std::lock_guard lock(mutex_);
   tell_machine(line);
   check_written(run_.add_metric(line));
 }
 
 void reporter::add_event(const nlohmann::json& line) {
+  const std::lock_guard lock(mutex_);
   tell_machine(line);
   check_written(run_.add_event(line));
 }

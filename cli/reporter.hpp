@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <limits>
+#include <mutex>
 
 #include "actors/job.hpp"
 #include "cli/progress.hpp"
@@ -25,6 +26,9 @@ class reporter {
   /// Refers to this reporter.
   job_observer observer();
 
+  /// Nodes that come and go. Thread safe.
+  void on_cluster(const std::string& message);
+
   /// After the job's end.
   void finish(const job_summary& summary);
   /// The job ended with an exception, which the caller passes on.
@@ -41,7 +45,7 @@ class reporter {
   void on_warning(const std::string& message);
   void on_rollback(std::uint64_t step);
   double seconds_left(std::uint64_t step);
-  void tell_machine(const nlohmann::json& line) const;
+  void tell_machine(const nlohmann::json& line);
   void add_metric(const nlohmann::json& line);
   void add_event(const nlohmann::json& line);
   void check_written(bool written);
@@ -49,6 +53,7 @@ class reporter {
   console& people_;
   run_directory& run_;
   options options_;
+  std::mutex mutex_;  ///< guards what is written for machines: the job and its cluster tell from different threads
   double seconds_per_step_ = 0.0;  ///< moving average
   double tokens_per_second_ = 0.0; ///< moving average
   double best_loss_ = std::numeric_limits<double>::quiet_NaN();

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -154,12 +155,13 @@ class checker {
       return index < count && name == fmt::format("{}/{}", role, index);
     };
     const auto& job = run_.job;
-    if (name == "coordinator" || name == "evaluator" || numbered("shard", job.runtime.shards) ||
+    constexpr std::uint32_t any = std::numeric_limits<std::uint32_t>::max();  // more nodes may come than there are now
+    if (name == "coordinator" || name == "evaluator" || (numbered("node", any) && name != "node/0") || numbered("shard", job.runtime.shards) ||
         numbered("replica", job.training.lanes) || numbered("loader", job.training.lanes))
       return;
     error(key,
           fmt::format("actors of this run: shard/0 to shard/{0}, replica/0 to replica/{1}, loader/0 to loader/{1}, "
-                      "evaluator, coordinator",
+                      "evaluator, coordinator; on a cluster node/1 and so on, by order of joining",
                       job.runtime.shards - 1, job.training.lanes - 1),
           "there is no actor \"{}\"", name);
   }

@@ -32,8 +32,10 @@ json ask(const std::string& endpoint, const std::string& secret) {
   const auto answer = answered.get_future().get();
   end_network(carrier);
   auto found = json::parse(answer.text, nullptr, false);
+  if (answer.refused)
+    throw input_error(answer.text);
   if (!found.is_object())
-    throw system_error(fmt::format("{}: {}", endpoint, answer.text));
+    throw system_error(answer.text);
   return found;
 }
 
@@ -62,13 +64,16 @@ exit_code show(const status_options& options) {
   std::optional<cluster_file> found;
   if (!options.where.empty())
     found = cluster_file::read(options.where);
+  if (!found && (options.where.find('/') != std::string::npos || std::filesystem::is_directory(options.where)))
+    throw input_error(fmt::format("{}: no run on a cluster is going on here\nhelp: give the directory of a run that "
+                                  "`troupe train` runs on nodes now, or HOST:PORT of its head",
+                                  options.where));
   auto secret = found && !found->secret.empty() ? found->secret : find_secret(options.secret_file);
   std::string endpoint;
   if (found) {
     endpoint = found->endpoint;
   } else if (!options.where.empty()) {
-    const auto parts = parse_endpoint(options.where, "ADDRESS");
-    endpoint = fmt::format("{}:{}", parts.host, parts.port);
+    endpoint = to_string(parse_endpoint(options.where, "ADDRESS"));
   } else {
     endpoint = read_launch_environment().head.value_or(fmt::format("127.0.0.1:{}", default_port));
   }

@@ -22,6 +22,8 @@ namespace troupe {
 
 namespace {
 
+constexpr std::uint32_t nodes_max = 256;  // of one machine: more is a slip of the hand
+
 struct train_options {
   run_request request;
   std::string run_dir;
@@ -98,6 +100,17 @@ int computing_threads(const run_file& run) {
   return std::min(cores, static_cast<int>(run.job.training.lanes) * run.job.runtime.threads);
 }
 
+/// What is asked of nodes makes no sense where there are none.
+void refuse_nodes(const train_options& options, const run_file& run) {
+  constexpr auto help = "--nodes N starts processes of this machine, --listen ADDRESS:PORT lets nodes join from elsewhere";
+  if (options.cluster.min_nodes > 0)
+    throw usage_error(fmt::format("--min-nodes {}: this run has no nodes to wait for\nhelp: {}", options.cluster.min_nodes,
+                                  help));
+  for (const auto& kill : run.job.chaos.kills)
+    if (kill.actor.starts_with("node/"))
+      throw usage_error(fmt::format("fault injection is to kill {}, and this run has no nodes\nhelp: {}", kill.actor, help));
+}
+
 exit_code train(const train_options& options) {
   console people(stderr, options.quiet);
   config::diagnostics report;
@@ -106,6 +119,11 @@ exit_code train(const train_options& options) {
     people.warn(to_string(warning));
   if (!options.run_dir.empty())
     run.directory = options.run_dir;
+  if (!options.cluster.wanted())
+    refuse_nodes(options, run);
+  std::optional<hosted_cluster> cluster;
+  if (options.cluster.wanted() && !options.dry_run)
+    cluster.emplace(options.cluster, people);
   const bool dry = options.dry_run && !options.resume;
   std::optional<run_directory> directory;
   if (!dry)
@@ -139,14 +157,15 @@ exit_code train(const train_options& options) {
                           .resume = options.resume};
   const interruption signals;
   try {
-    std::optional<hosted_cluster> cluster;
-    if (options.cluster.wanted())
-      cluster.emplace(options.cluster, people, *directory);
+    if (cluster)
+      cluster->open(*directory, [&told](const std::string& line) { told.on_cluster(line); });
     const auto summary =
         run_job(inputs, run.job, told.observer(), &signals.request(), cluster ? &cluster->job() : nullptr);
+    cluster.reset();  // whoever comes after the summary finds nothing running any more
     told.finish(summary);
     return summary.interrupted ? exit_code::interrupted : exit_code::done;
   } catch (const std::exception& fault) {
+    cluster.reset();
     told.fail(fault.what());
     throw;
   }
@@ -167,15 +186,21 @@ void add_train(CLI::App& app, action& chosen) {
   command->add_option("--chaos", options->request.chaos,
                       "kill actors: ACTOR@STEP such as shard/0@120, or random:PROBABILITY[:SEED]; several with commas")
     ->allow_extra_args(false);
-  command->add_option("--nodes", options->cluster.nodes, "run on this many processes of this machine, started for it");
-  command->add_option("--replace-after", options->cluster.replace_after, "seconds until a process of --nodes that died is replaced")
-      ->check(CLI::Range(0.0, 3600.0))
-      ->capture_default_str();
-  command->add_option("--listen", options->cluster.listen, "ADDRESS:PORT where `troupe node --join` finds this run");
-  command->add_option("--min-nodes", options->cluster.min_nodes, "nodes to wait for before the first step");
+  command->add_option("--nodes", options->cluster.nodes, "run on this many processes of this machine, started for it")
+    ->check(CLI::Range(1u, nodes_max));
+  command->add_option("--replace-after", options->cluster.replace_after,
+                      "seconds until a process of --nodes that died is replaced")
+    ->check(CLI::Range(0.0, 3600.0))
+    ->capture_default_str();
+  auto* listen = command->add_option("--listen", options->cluster.listen,
+                                     "ADDRESS:PORT where `troupe node --join` finds this run");
+  command->add_option("--min-nodes", options->cluster.min_nodes,
+                      "nodes to wait for before the first step; default: as many as --nodes, at least one")
+    ->check(CLI::PositiveNumber);
   command->add_option("--secret-file", options->cluster.secret_file,
                       "holds the cluster's secret; default: TROUPE_SECRET, or the file that TROUPE_SECRET_FILE names");
-  command->add_option("--advertise", options->cluster.advertise, "host under which nodes reach this process");
+  command->add_option("--advertise", options->cluster.advertise, "host under which nodes reach this process")
+    ->needs(listen);
   command->add_option("--run-dir", options->run_dir, "where the run is kept; default: runs/NAME");
   command->add_flag("--quiet", options->quiet, "no progress");
   command->callback([&chosen, options] { chosen = [options] { return train(*options); }; });

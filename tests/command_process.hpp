@@ -6,11 +6,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -23,11 +26,31 @@ namespace troupe {
 
 inline const std::filesystem::path command_path = std::filesystem::path(TROUPE_BINARY_DIR) / "bin" / "troupe";
 
-/// A process of the command, with its output in files.
+/// How long a test waits for what must happen.
+inline constexpr std::chrono::seconds long_enough{120};
+
+/// False: it did not become true for too long.
+template <class Condition>
+bool comes_true(Condition condition, std::chrono::milliseconds within = long_enough) {
+  for (const auto until = std::chrono::steady_clock::now() + within; std::chrono::steady_clock::now() < until;) {
+    if (condition())
+      return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return condition();
+}
+
+/// A process of the command, with its output in files of its folder. One that was not waited for is killed.
 class process {
  public:
-  process(const scratch_folder& folder, const std::vector<std::string>& arguments) : folder_(folder) {
-    std::vector<std::string> words{command_path.string()};
+  /// `name` tells the outputs of several processes in one folder apart; `runner` runs the command, where something must.
+  process(const scratch_folder& folder, const std::vector<std::string>& arguments, const std::string& name = {},
+          const std::vector<std::string>& runner = {})
+      : out_(folder.path() / (name + "out")), err_(folder.path() / (name + "err")) {
+    for (const auto& output : {out_, err_})
+      std::filesystem::remove(output);  // nobody is to read what another process wrote
+    auto words = runner;
+    words.push_back(command_path.string());
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<char*> pointers;
     for (auto& word : words)
@@ -35,29 +58,48 @@ class process {
     pointers.push_back(nullptr);
     id_ = fork();
     if (id_ == 0) {
-      if (chdir(folder.path().c_str()) != 0 || dup2(creat("out", 0600), STDOUT_FILENO) < 0 ||
-          dup2(creat("err", 0600), STDERR_FILENO) < 0)
+      if (chdir(folder.path().c_str()) != 0 || dup2(creat(out_.c_str(), 0600), STDOUT_FILENO) < 0 ||
+          dup2(creat(err_.c_str(), 0600), STDERR_FILENO) < 0)
         _exit(99);
       execv(pointers[0], pointers.data());
       _exit(98);
     }
     REQUIRE(id_ > 0);
   }
+  ~process() {
+    if (!ended()) {
+      kill(id_, SIGKILL);
+      waitpid(id_, nullptr, 0);
+    }
+  }
+  process(const process&) = delete;
+  process& operator=(const process&) = delete;
 
+  pid_t id() const noexcept { return id_; }
   void signal(int which) const { kill(id_, which); }
 
-  int wait() const {
+  bool ended() const {
     int status = 0;
-    waitpid(id_, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+    if (!code_ && waitpid(id_, &status, WNOHANG) == id_)
+      code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+    return code_.has_value();
   }
 
-  std::string out() const { return read_file(folder_.path() / "out"); }
-  std::string err() const { return read_file(folder_.path() / "err"); }
+  /// The exit code; beyond 1000 the signal that ended it.
+  int wait() const {
+    INFO(err());
+    REQUIRE_MESSAGE(comes_true([&] { return ended(); }), "the process does not end");
+    return *code_;
+  }
+
+  std::string out() const { return read_file(out_); }
+  std::string err() const { return read_file(err_); }
 
  private:
-  const scratch_folder& folder_;
+  std::filesystem::path out_;
+  std::filesystem::path err_;
   pid_t id_ = -1;
+  mutable std::optional<int> code_;  // once it was found to have ended
 };
 
 struct result {

@@ -33,6 +33,11 @@ void cluster_board::set_state(node_id node, node_state state) {
     record.state = state;
 }
 
+void cluster_board::set_fault(node_id node, const std::string& fault) {
+  const std::lock_guard lock(mutex_);
+  nodes_.at(node - 1).fault = fault;
+}
+
 bool cluster_board::remove(node_id node, const std::string& evidence) {
   const std::lock_guard lock(mutex_);
   auto& record = nodes_.at(node - 1);

@@ -40,6 +40,7 @@ struct node_record {
   std::chrono::system_clock::time_point joined;
   std::chrono::system_clock::time_point ended;  ///< gone
   std::string evidence;                         ///< gone: why
+  std::string fault;                            ///< what makes it unfit for this job; empty: nothing is known
 };
 
 /// Who moves, by index.
@@ -61,6 +62,7 @@ class cluster_board {
   /// The new node's number.
   node_id add(node_offer offer);
   void set_state(node_id node, node_state state);
+  void set_fault(node_id node, const std::string& fault);
   /// Strikes a node out; false where it was out before.
   bool remove(node_id node, const std::string& evidence);
   std::optional<node_record> find(node_id node) const;

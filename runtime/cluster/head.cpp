@@ -109,7 +109,7 @@ void cluster_head::lost(link_id link, const std::string& evidence) {
   if (!board_->remove(node, why))
     return;
   post_->disconnect(node, why);
-  caf::anon_send(membership_, node_departed{node, why});
+  caf::anon_send(membership_, node_departed{node, why, left});
 }
 
 void cluster_head::expel(node_id node, const std::string& evidence) {

@@ -37,8 +37,10 @@ class membership {
     const auto node = board_->find(message.node);
     if (!node || node->state != node_state::joining)
       return;
-    if (!message.fault.empty())
-      return expel(message.node, "cannot take part: " + message.fault);
+    if (!message.fault.empty()) {
+      board_->set_fault(message.node, message.fault);
+      return expel(message.node, "it cannot take part: " + message.fault);
+    }
     board_->set_state(message.node, node_state::ready);
     hooks_.tell(fmt::format("node {} joined: {}, {:g} cores", message.node, node->offer.resources.host, node->offer.resources.cores));
     tell(self_, coordinator_, node_ready{message.node});
@@ -47,7 +49,8 @@ class membership {
   // -- leaving and being lost -------------------------------------------------------------
 
   void on(const node_departed& message) {
-    hooks_.tell(fmt::format("node {} is gone: {}", message.node, message.evidence));
+    hooks_.tell(message.left ? fmt::format("node {} left", message.node)
+                             : fmt::format("node {} is gone: {}", message.node, message.evidence));
     for (const auto& node : board_->nodes())
       if (node.state != node_state::gone)
         tell(self_, agent_of(node.id), forget_peer{message.node, message.evidence});
@@ -92,8 +95,10 @@ class membership {
 
   void on(const dismiss_nodes& message) {
     for (const auto& node : board_->nodes())
-      if (node.state != node_state::gone)
+      if (node.state != node_state::gone) {
+        board_->set_state(node.id, node_state::leaving);
         tell(self_, agent_of(node.id), leave_cluster{message.reason});
+      }
   }
 
   void on(const directory_entry& entry) {

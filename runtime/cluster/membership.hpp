@@ -26,6 +26,7 @@ struct node_arrived {
 struct node_departed {
   node_id node = head_node;
   std::string evidence;
+  bool left = false;  ///< it was to go
 };
 
 // -- between the membership and the coordinator ----------------------------------------------

@@ -90,6 +90,7 @@ struct child_event {
   std::string explanation;       ///< one line for people, root cause first
   std::chrono::milliseconds delay{0};  ///< restarting: the back-off
   caf::actor_clock::time_point at{};   ///< when it happened, by the actor clock
+  std::string where{};                 ///< "node 2": where the child lived; not the supervisor's to know, so empty at first
 };
 
 // -- protocol ------------------------------------------------------------------

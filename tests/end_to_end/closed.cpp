@@ -1,0 +1,86 @@
+/// Strangers at the ports of a running job: whatever they send ends their own connection and nothing else.
+
+#include <random>
+
+#include "runtime/cluster/build_id.hpp"
+#include "runtime/transport/handshake.hpp"
+#include "tests/end_to_end/cluster_run.hpp"
+#include "tests/runtime/transport/support.hpp"
+
+using namespace troupe;
+
+namespace {
+
+std::vector<std::byte> hello_of(const handshake_identity& who) {
+  return handshake(handshake::role::dialer, who, "let me in").output();
+}
+
+void harass(const std::string& endpoint, const handshake_identity& ours, std::mt19937_64& random) {
+  for (int i = 0; i < 10; ++i) {
+    bare_socket stranger(endpoint);
+    stranger.send(random_text(random, 10'000) + "no hello has this");
+    stranger.wait_end();
+  }
+  for (const std::size_t size : {0, 1, 64, 127, 128}) {  // ... and goes
+    bare_socket stranger(endpoint);
+    const auto hello = hello_of(ours);
+    stranger.send(std::span(hello).first(size));
+  }
+  for (const auto& wrong : {handshake_identity{"a guess", ours.build}, handshake_identity{"", ours.build},
+                            handshake_identity{ours.secret, "another build"},
+                            handshake_identity{ours.secret, ours.build, 0},
+                            handshake_identity{ours.secret, ours.build, tcp_protocol_version + 1}}) {
+    bare_socket stranger(endpoint);
+    auto shake = handshake(handshake::role::dialer, wrong, "let me in");
+    stranger.send(shake.output());
+    stranger.send(random_text(random, 100));
+    stranger.wait_end();
+  }
+  // Somebody who knows the secret, and says what makes no sense.
+  bare_socket insider(endpoint);
+  insider.introduce(ours);
+}
+
+}  // namespace
+
+TEST_CASE("closed: strangers at the head's and at a node's port disturb no running job") {
+  constexpr std::uint64_t steps = 2000;
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, cluster_job(steps) + arguments{"--nodes", "2"});
+  const auto endpoint = head_endpoint(folder);
+  REQUIRE(reaches(head, 50));
+  const auto file = nlohmann::json::parse(read_file(run_folder(folder) / "cluster.json"));
+  const handshake_identity ours{file["secret"], build_id()};
+  const auto status = status_of(folder);
+  REQUIRE(status);
+  const std::vector<std::string> ports{endpoint, (*status)["nodes"][0]["endpoint"]};
+
+  std::vector<bare_socket> idle;
+  for (int i = 0; i < 300; ++i)
+    for (const auto& port : ports)
+      idle.emplace_back(port);
+  std::mt19937_64 random(3);
+  const auto harassed_from = step_of(head);
+  for (const auto& port : ports)
+    harass(port, ours, random);
+  CHECK(!head.ended());
+  CHECK(harassed_from < steps);
+
+  const auto stranger = run(folder, {"status", endpoint});
+  CHECK(stranger.code == 3);
+  CHECK(says(stranger.err, "another secret"));
+  write_file(folder, "guess", "a guess");
+  const auto guessing = start_node(folder, endpoint, "guessing", {"--secret-file", "guess"});
+  CHECK(guessing->wait() == 3);
+  CHECK(says(guessing->err(), "another secret"));
+  write_file(folder, "known", file["secret"].get<std::string>());
+  const auto misled = run(folder, {"status", ports[1], "--secret-file", "known"});
+  CHECK(misled.code == 3);
+  CHECK(says(misled.err, "ask the head"));
+
+  const auto summary = summary_of(head);
+  CHECK(summary["fingerprint"] == calm_fingerprint(cluster_job(steps)));
+  CHECK(summary["restarts"] == 0);
+  CHECK(summary["rollbacks"] == 0);
+}

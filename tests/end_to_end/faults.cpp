@@ -1,0 +1,165 @@
+/// The kinds of fault, each as it really happens: a crashed actor, a killed process, a broken connection, a lost
+/// machine, a wedged process. None changes the result.
+
+#include "tests/end_to_end/cluster_run.hpp"
+#include "tests/end_to_end/proxy.hpp"
+
+using namespace troupe;
+using nlohmann::json;
+
+namespace {
+
+constexpr std::uint64_t steps = 1200;
+
+void require_same(const json& summary) {
+  static const auto calm = calm_fingerprint(cluster_job(steps));
+  CHECK(summary["fingerprint"] == calm);
+  require_exactly_once(summary, steps);
+}
+
+std::uint16_t port_in(const std::string& endpoint) {
+  return static_cast<std::uint16_t>(std::stoi(endpoint.substr(endpoint.rfind(':') + 1)));
+}
+
+/// A machine of its own for a node, as far as the network can tell; empty where that is not permitted.
+class other_machine {
+ public:
+  other_machine() : name_(fmt::format("troupe{}", getpid() % 100'000)) {
+    made_ = ip("netns add " + name_) && ip(fmt::format("link add {0}a type veth peer name {0}b netns {0}", name_)) &&
+            ip(fmt::format("addr add {}/30 dev {}a", here, name_)) && ip(fmt::format("link set {}a up", name_)) &&
+            ip(fmt::format("-n {0} addr add {1}/30 dev {0}b", name_, there)) &&
+            ip(fmt::format("-n {0} link set {0}b up", name_)) && ip(fmt::format("-n {} link set lo up", name_));
+  }
+  ~other_machine() {
+    ip("link del " + name_ + "a");
+    ip("netns del " + name_);
+  }
+  other_machine(const other_machine&) = delete;
+  other_machine& operator=(const other_machine&) = delete;
+
+  explicit operator bool() const { return made_; }
+  arguments runner() const { return {"/usr/sbin/ip", "netns", "exec", name_}; }
+  void cut_cable() const { ip(fmt::format("link set {}a down", name_)); }
+  void mend_cable() const { ip(fmt::format("link set {}a up", name_)); }
+
+  static constexpr auto here = "10.213.77.1";
+  static constexpr auto there = "10.213.77.2";
+
+ private:
+  static bool ip(const std::string& words) { return std::system(("/usr/sbin/ip " + words + " >/dev/null 2>&1").c_str()) == 0; }
+
+  std::string name_;
+  bool made_ = false;
+};
+
+}  // namespace
+
+TEST_CASE("fault: actors crash on their nodes, the coordinator on the head") {
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, cluster_job(steps) + arguments{"--nodes", "2", "--chaos",
+                                                            "replica/0@150,shard/1@250,loader/2@350,coordinator@450,"
+                                                            "shard/0@550,evaluator@650,replica/3@660"});
+  const auto summary = summary_of(head);
+  require_same(summary);
+  CHECK(summary["killed"] == 7);
+  CHECK(summary["restarts"] >= 6);
+}
+
+TEST_CASE("fault: a process is killed by fault injection") {
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, cluster_job(steps) + arguments{"--nodes", "3", "--chaos", "node/2@50,node/1@600"});
+  const auto summary = summary_of(head);
+  require_same(summary);
+  CHECK(summary["killed"] == 2);
+  CHECK(says(head.err(), "node 2 is gone"));
+  CHECK(says(head.err(), "was killed by signal 9"));
+  CHECK(says(head.err(), "node 4 joined"));
+}
+
+TEST_CASE("fault: the connection between two nodes breaks, and one of them has to go and join anew") {
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, cluster_job(steps) + arguments{"--listen", "127.0.0.1:0", "--min-nodes", "3"});
+  const auto endpoint = head_endpoint(folder);
+  const auto port = free_port();
+  proxy between("127.0.0.2", "127.0.0.1", port);
+  const auto first = start_node(folder, endpoint, "first",
+                                {"--listen", fmt::format("127.0.0.1:{}", port), "--advertise", "127.0.0.2"});
+  REQUIRE(comes_true([&] { return ready_nodes(folder).size() == 1; }));
+  const auto second = start_node(folder, endpoint, "second");
+  const auto third = start_node(folder, endpoint, "third");
+  REQUIRE(reaches(head, 200));
+  REQUIRE(between.count() == 2);
+  between.tear();
+  wait_for_loss(folder, "lost each other while both reach the head");
+  require_same(summary_of(head));
+  for (const auto* node : {first.get(), second.get(), third.get()})
+    CHECK(node->wait() == 0);
+  CHECK(!says(first->err(), "looking for the head"));
+}
+
+TEST_CASE("fault: the connection between a node and the head breaks, and the node joins anew") {
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, cluster_job(steps) + arguments{"--listen", "127.0.0.1:0", "--min-nodes", "2"});
+  const auto endpoint = head_endpoint(folder);
+  proxy between("127.0.0.3", "127.0.0.1", port_in(endpoint));
+  const auto near = start_node(folder, endpoint, "near");
+  const auto far = start_node(folder, fmt::format("127.0.0.3:{}", port_in(endpoint)), "far");
+  REQUIRE(reaches(head, 200));
+  between.tear();
+  REQUIRE(reaches(head, 600));
+  between.tear();
+  require_same(summary_of(head));
+  CHECK(near->wait() == 0);
+  CHECK(far->wait() == 0);
+  CHECK(says(far->err(), "looking for the head"));
+}
+
+TEST_CASE("fault: a machine is cut off, is declared lost by its silence, and comes back") {
+  const other_machine machine;
+  if (!machine) {
+    MESSAGE("skipped: this machine permits no network namespaces");
+    return;
+  }
+  const scratch_folder folder;
+  prepare(folder);
+  write_file(folder, "secret", "of this test");
+  const arguments secret{"--secret-file", "secret"};
+  const process head(folder, cluster_job(steps) + secret +
+                                 arguments{"--listen", fmt::format("{}:0", other_machine::here), "--min-nodes", "2"});
+  const auto endpoint = head_endpoint(folder);
+  const auto near = start_node(folder, endpoint, "near", secret);
+  const auto far = start_node(folder, endpoint, "far", secret, machine.runner());
+  REQUIRE(reaches(head, 200));
+  machine.cut_cable();
+  REQUIRE(comes_true([&] { return says(head.err(), "silent"); }));
+  REQUIRE(comes_true([&] { return says(far->err(), "looking for the head"); }));
+  machine.mend_cable();
+  require_same(summary_of(head));
+  CHECK(near->wait() == 0);
+  CHECK(comes_true([&] { return far->ended(); }, std::chrono::seconds(10)));
+}
+
+TEST_CASE("fault: a process is wedged, is declared lost by its silence, and disturbs nobody when it wakes") {
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, cluster_job(steps) + arguments{"--listen", "127.0.0.1:0", "--min-nodes", "2"});
+  const auto endpoint = head_endpoint(folder);
+  const auto good = start_node(folder, endpoint, "good");
+  const auto wedged = start_node(folder, endpoint, "wedged");
+  REQUIRE(reaches(head, 200));
+  wedged->signal(SIGSTOP);
+  // Asked while everybody waits for the one that stands still.
+  const auto status = status_of(folder);
+  REQUIRE(status);
+  CHECK(nodes_of(*status).size() == 2);
+  const auto number = wait_for_loss(folder, "silent");
+  wedged->signal(SIGCONT);
+  REQUIRE(comes_true([&] { return head.ended() || says(wedged->err(), "as node 3"); }));
+  require_same(summary_of(head));
+  CHECK(says(head.err(), fmt::format("node {} is gone", number)));
+  CHECK(good->wait() == 0);
+}

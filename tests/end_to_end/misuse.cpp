@@ -1,0 +1,67 @@
+/// What the command says to whoever asks for an impossible cluster: the place, what was found, what was expected, what
+/// to do.
+
+#include "runtime/transport/tcp_network.hpp"
+#include "tests/end_to_end/cluster_run.hpp"
+
+using namespace troupe;
+
+namespace {
+
+void require_refused(const arguments& words, int code, const std::vector<std::string>& parts) {
+  const scratch_folder folder;
+  prepare(folder);
+  const auto ended = run(folder, words);
+  INFO(ended.err);
+  CAPTURE(words.back());
+  CHECK(ended.code == code);
+  CHECK(says(ended.err, "error: "));
+  for (const auto& part : parts)
+    CHECK_MESSAGE(says(ended.err, part), part);
+}
+
+}  // namespace
+
+TEST_CASE("misuse: impossible clusters are refused before anything is started") {
+  const auto train = [](const arguments& more) { return arguments{"train", "small.toml"} + more; };
+  require_refused(train({"--nodes", "0"}), 2, {"--nodes", "0"});
+  require_refused(train({"--nodes", "1000000"}), 2, {"--nodes", "1000000"});
+  require_refused(train({"--nodes", "two"}), 2, {"--nodes", "two"});
+  require_refused(train({"--listen", "127.0.0.1:http"}), 2, {"--listen", "'http' is no port", "127.0.0.1:"});
+  require_refused(train({"--listen", "127.0.0.1:70000"}), 2, {"--listen", "'70000' is no port"});
+  require_refused(train({"--listen", "0.0.0.0:0"}), 2, {"0.0.0.0", "without a secret", "TROUPE_SECRET", "--secret-file"});
+  require_refused(train({"--listen", "192.0.2.1:0", "--secret-file", "small.toml"}), 5, {"192.0.2.1"});
+  require_refused(train({"--nodes", "2", "--min-nodes", "3"}), 2, {"--min-nodes", "3", "2"});
+  require_refused(train({"--min-nodes", "3"}), 2, {"--min-nodes", "--listen"});
+  require_refused(train({"--chaos", "node/1@5"}), 2, {"node/1", "--nodes"});
+  require_refused(train({"--nodes", "2", "--secret-file", "nowhere"}), 3, {"nowhere"});
+}
+
+TEST_CASE("misuse: a node needs a head, and gives up looking for one in the time it was told") {
+  require_refused({"node"}, 2, {"--join HOST:PORT"});
+  require_refused({"node", "--join", "127.0.0.1:head"}, 2, {"--join", "'head' is no port"});
+  require_refused({"node", "--join", "127.0.0.1:1", "--preemption", "azure"}, 2, {"azure", "aws"});
+  const auto nobody = fmt::format("127.0.0.1:{}", free_port());
+  require_refused({"node", "--join", nobody, "--rejoin-within", "1"}, 5, {nobody, "for 1 s"});
+}
+
+TEST_CASE("misuse: a head of another build or protocol refuses a node, which names both and does not try again") {
+  for (const bool other_build : {true, false}) {
+    tcp_options options;
+    options.build = other_build ? "troupe 0.0.1" : "";
+    if (!other_build)
+      options.protocol_version = tcp_protocol_version + 1;
+    const auto head = make_tcp_network(options);
+    head->start({[](link_id, const std::string&) { return introduction_reply{true, "{}"}; }, [](link_id, parcel) {},
+                 [](link_id, const std::string&) {}});
+    const auto parts = other_build ? std::vector<std::string>{head->endpoint(), "refused", "troupe 0.0.1", "this side is build 'troupe"}
+                                   : std::vector<std::string>{head->endpoint(), "refused", "version 2", "version 1"};
+    require_refused({"node", "--join", head->endpoint()}, 3, parts);
+  }
+}
+
+TEST_CASE("misuse: the status of what does not run") {
+  const auto nobody = fmt::format("127.0.0.1:{}", free_port());
+  require_refused({"status", nobody}, 5, {nobody});
+  require_refused({"status", "runs/nothing"}, 3, {"runs/nothing", "cluster"});
+}

@@ -18,22 +18,27 @@ constexpr std::chrono::milliseconds replaced_after{500};
 
 hosted_cluster::hosted_cluster(const cluster_request& request, console& people, const run_directory& directory)
     : people_(people), directory_(directory.path()) {
-  auto secret = find_secret(request.secret_file);
-  const bool drawn = secret.empty() && request.listen.empty();
+  auto access = request.access.find();
+  const bool drawn = access.secret.empty() && request.listen.empty();
   if (drawn)
-    secret = draw_secret();
+    access.secret = draw_secret();
+  if (request.listen.empty())
+    access.tls.clear();  // what stays within this machine needs none
+  else if (!access.tls.empty())
+    access.tls = std::filesystem::absolute(access.tls);
   const auto where = request.listen.empty() ? endpoint_parts{"127.0.0.1", 0} : parse_endpoint(request.listen, "--listen");
-  job_.carrier = listen_on(where, secret, request.advertise);
+  job_.carrier = listen_on(where, access, request.advertise);
   job_.min_nodes = std::max(1u, request.min_nodes > 0 ? request.min_nodes : request.nodes);
   job_.tell = [&people](const std::string& line) { people.say(line); };
-  cluster_file{job_.carrier->endpoint(), drawn ? secret : std::string{}}.write(directory_);
-  if (!where.loopback())
+  const auto own_secret = drawn ? access.secret : std::string{};
+  cluster_file{job_.carrier->endpoint(), own_secret, access.tls.string()}.write(directory_);
+  if (!where.loopback() && access.tls.empty())
     people.warn("note: links between machines are authenticated but not encrypted; keep to a network that you trust");
   people.say(request.listen.empty()
                  ? fmt::format("a cluster of {} processes | troupe status {}", request.nodes, directory_.string())
                  : fmt::format("waiting for {} nodes | troupe node --join {}", job_.min_nodes, job_.carrier->endpoint()));
   if (request.nodes > 0)
-    start_processes(request, secret);
+    start_processes(request, access);
 }
 
 hosted_cluster::~hosted_cluster() {
@@ -42,7 +47,7 @@ hosted_cluster::~hosted_cluster() {
   cluster_file::remove(directory_);
 }
 
-void hosted_cluster::start_processes(const cluster_request& request, const std::string& secret) {
+void hosted_cluster::start_processes(const cluster_request& request, const cluster_access& access) {
   const auto logs = directory_ / "nodes";
   std::filesystem::create_directories(logs);
   const auto own = std::filesystem::read_symlink("/proc/self/exe").string();
@@ -52,7 +57,9 @@ void hosted_cluster::start_processes(const cluster_request& request, const std::
   for (std::uint32_t i = 0; i < request.nodes; ++i)
     commands.push_back({{own, "node", "--join", "127.0.0.1:" + port, "--cores",
                          fmt::format("{:.3f}", std::max(this_node().cores / request.nodes, 0.01)), "--speed", "1"},
-                        {{"TROUPE_SECRET", secret}, {"TROUPE_SECRET_FILE", ""}},
+                        {{"TROUPE_SECRET", access.secret},
+                         {"TROUPE_SECRET_FILE", ""},
+                         {"TROUPE_TLS", access.tls.string()}},
                         logs / fmt::format("node-{}.log", i + 1)});
   local_process_options options;
   options.replacement.max = replacements_max;

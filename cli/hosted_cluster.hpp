@@ -17,7 +17,7 @@ struct cluster_request {
   std::uint32_t nodes = 0;      ///< processes to start on this machine
   std::string listen;           ///< "ADDRESS:PORT"; empty: for this machine's own nodes only
   std::uint32_t min_nodes = 0;  ///< 0: as many as `nodes`, at least one
-  std::string secret_file;
+  access_options access;        ///< beyond this machine's own nodes
   std::string advertise;        ///< host under which nodes reach this process; empty: as it listens
 
   bool wanted() const noexcept { return nodes > 0 || !listen.empty(); }
@@ -35,7 +35,7 @@ class hosted_cluster {
   const job_cluster& job() const noexcept { return job_; }
 
  private:
-  void start_processes(const cluster_request& request, const std::string& secret);
+  void start_processes(const cluster_request& request, const cluster_access& access);
 
   console& people_;
   std::filesystem::path directory_;

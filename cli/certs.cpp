@@ -46,6 +46,16 @@ std::string read(const fs::path& path) {
   return text;
 }
 
+/// Calls `use`; what it says of a content is said of that file.
+template <class Use>
+auto naming(const fs::path& file, Use use) {
+  try {
+    return use();
+  } catch (const input_error& fault) {
+    throw input_error(fmt::format("{}: {}", file.string(), fault.what()));
+  }
+}
+
 /// Never over another file.
 void write(const fs::path& path, const std::string& text, mode_t mode) {
   const int file = ::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, mode);
@@ -75,7 +85,8 @@ struct file_pair {
                                       key.string(), certificate.filename().string()));
       return false;
     }
-    const auto until = end_of_validity(read(certificate));
+    const auto text = read(certificate);
+    const auto until = naming(certificate, [&] { return end_of_validity(text); });
     if (until <= now())
       throw input_error(fmt::format("{}: this has expired, and is not overwritten\nhelp: move it and {} away to "
                                     "have new ones", certificate.string(), key.filename().string()));
@@ -112,7 +123,7 @@ void make_node(const fs::path& folder, const certificate_and_key& authority, std
     throw input_error(fmt::format("{}: cannot be made: authority.key is not here\nhelp: make it where that is kept",
                                   files.certificate.string()));
   const auto until = std::min(now() + valid, end_of_validity(authority.certificate));
-  pair.put(make_node_certificate(authority, {now() - valid_before, until}));
+  pair.put(naming(folder, [&] { return make_node_certificate(authority, {now() - valid_before, until}); }));
 }
 
 exit_code make(const certs_options& options) {

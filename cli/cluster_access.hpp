@@ -28,8 +28,8 @@ endpoint_parts parse_endpoint(const std::string& text, const std::string& option
 
 /// What shows a process to others as one of theirs.
 struct cluster_access {
-  std::string secret;                ///< empty: there is none
-  std::filesystem::path tls;         ///< folder with what `tls_files_in` names; empty: links are plain
+  std::string secret{};              ///< empty: there is none
+  std::filesystem::path tls{};       ///< folder with what `tls_files_in` names; empty: links are plain
   bool insecure = false;             ///< plain links are wanted also beyond this machine
 };
 

@@ -130,7 +130,7 @@ certificate_and_key make_node_certificate(const certificate_and_key& authority, 
   const auto issuer = read_certificate(authority.certificate);
   const auto issuer_key = read_key(authority.key);
   if (X509_check_private_key(issuer.get(), issuer_key.get()) != 1)
-    throw input_error(fmt::format("the key is not that of the certificate: {}", take_openssl_error()));
+    throw input_error(fmt::format("the authority's key is not that of its certificate: {}", take_openssl_error()));
   const auto key = make_key();
   const auto out = begin_certificate(key.get(), "Troupe node", valid);
   require(X509_set_issuer_name(out.get(), X509_get_subject_name(issuer.get())));

@@ -22,7 +22,7 @@ static_assert(std::endian::native == std::endian::little, "numbers go over the w
 constexpr std::size_t version_at = 8, build_size_at = 12, nonce_at = 16, build_at = 48;
 static_assert(build_at + build_bytes_max == 128);
 
-// The first byte of one who speaks TLS, or of one who does and was not answered in kind.
+// The first byte of one who speaks TLS: of his first message, or of his answer to a hello.
 constexpr std::byte tls_alert{21}, tls_handshake{22};
 
 // message: what :UInt32 | size of content :UInt32 | content
@@ -87,7 +87,7 @@ std::size_t handshake::take(std::span<const std::byte> input) {
     if (!their_hello_) {
       // A stranger is recognised by its first bytes; it may never send as many as a hello has.
       const auto seen = std::min(rest.size(), hello_magic.size());
-      if (rest[0] == tls_handshake || rest[0] == tls_alert)
+      if (seen > 0 && (rest[0] == tls_handshake || rest[0] == tls_alert))
         throw handshake_error("the other side speaks TLS, which this side does not; give it to all nodes, or to none",
                               true);
       if (std::memcmp(rest.data(), hello_magic.data(), seen) != 0)

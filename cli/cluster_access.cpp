@@ -53,8 +53,24 @@ endpoint_parts parse_endpoint(const std::string& text, const std::string& option
   return parts;
 }
 
-std::string find_secret(const std::string& file) {
-  return file.empty() ? read_cluster_secret().value_or("") : read_secret_file(file);
+void access_options::add_to(CLI::App& command) {
+  command.add_option("--secret-file", secret_file,
+                     "holds the cluster's secret; default: TROUPE_SECRET, or the file that TROUPE_SECRET_FILE names");
+  command.add_option("--tls", tls,
+                     "folder with authority.pem, node.pem and node.key (see `troupe certs`): links are encrypted; "
+                     "default: TROUPE_TLS");
+}
+
+cluster_access access_options::find() const {
+  cluster_access out;
+  out.secret = secret_file.empty() ? read_cluster_secret().value_or("") : read_secret_file(secret_file);
+  out.tls = tls.empty() ? environment_variable("TROUPE_TLS").value_or("") : tls;
+  out.insecure = insecure;
+  return out;
+}
+
+tls_options tls_files_in(const std::filesystem::path& folder) {
+  return {folder / "authority.pem", folder / "node.pem", folder / "node.key"};
 }
 
 std::string draw_secret() {
@@ -67,17 +83,24 @@ std::string draw_secret() {
   return text;
 }
 
-std::shared_ptr<network> listen_on(const endpoint_parts& where, const std::string& secret,
+std::shared_ptr<network> listen_on(const endpoint_parts& where, const cluster_access& access,
                                    const std::string& advertised) {
-  if (!where.loopback() && secret.empty())
+  if (!where.loopback() && access.secret.empty())
     throw usage_error(fmt::format("listening on {} without a secret would let anybody in\nhelp: give all processes the "
                                   "same TROUPE_SECRET, or --secret-file; or listen on 127.0.0.1",
+                                  where.host));
+  if (!where.loopback() && access.tls.empty() && !access.insecure)
+    throw usage_error(fmt::format("listening on {} without TLS would show all that is sent to whoever is on the way\n"
+                                  "help: `troupe certs DIR` makes certificates, which --tls DIR or TROUPE_TLS gives to "
+                                  "all processes; or --insecure, on a network that you trust; or listen on 127.0.0.1",
                                   where.host));
   tcp_options options;
   options.bind_address = where.host == "localhost" ? "127.0.0.1" : where.host;
   options.port = where.port;
   options.advertised_host = advertised;
-  options.secret = secret;
+  options.secret = access.secret;
+  if (!access.tls.empty())
+    options.tls = tls_files_in(access.tls);
   options.build = build_id();
   return make_tcp_network(std::move(options));
 }
@@ -109,7 +132,7 @@ void cluster_file::write(const std::filesystem::path& run_directory) const {
   const auto path = run_directory / cluster_file_name;
   std::filesystem::remove(path);
   const int descriptor = open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
-  const auto text = nlohmann::json{{"endpoint", endpoint}, {"secret", secret}}.dump() + "\n";
+  const auto text = nlohmann::json{{"endpoint", endpoint}, {"secret", secret}, {"tls", tls}}.dump() + "\n";
   const bool written = descriptor >= 0 && ::write(descriptor, text.data(), text.size()) == static_cast<ssize_t>(text.size());
   const int fault = errno;
   if (descriptor >= 0)
@@ -123,9 +146,11 @@ std::optional<cluster_file> cluster_file::read(const std::filesystem::path& run_
   const auto found = nlohmann::json::parse(in, nullptr, false);
   if (!found.is_object() || !found.contains("endpoint") || !found["endpoint"].is_string())
     return {};
-  const auto secret = found.find("secret");
-  return cluster_file{found["endpoint"].get<std::string>(),
-                      secret != found.end() && secret->is_string() ? secret->get<std::string>() : std::string{}};
+  const auto text = [&](const char* key) {
+    const auto value = found.find(key);
+    return value != found.end() && value->is_string() ? value->get<std::string>() : std::string{};
+  };
+  return cluster_file{text("endpoint"), text("secret"), text("tls")};
 }
 
 void cluster_file::remove(const std::filesystem::path& run_directory) {

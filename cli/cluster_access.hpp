@@ -1,6 +1,7 @@
 #pragma once
 
-/// How the command reaches a cluster: endpoints, the secret, what a run leaves for `troupe status` to find it by.
+/// How the command reaches a cluster: endpoints, the secret, certificates, what a run leaves for `troupe status` to
+/// find it by.
 
 #include <cstdint>
 #include <filesystem>
@@ -8,7 +9,10 @@
 #include <optional>
 #include <string>
 
+#include <CLI/CLI.hpp>
+
 #include "runtime/transport/network.hpp"
+#include "runtime/transport/tls_context.hpp"
 
 namespace troupe {
 
@@ -25,14 +29,35 @@ std::string to_string(const endpoint_parts& parts);
 /// "HOST:PORT", "[::1]:PORT", ":PORT" and "HOST" with the default port. Throws usage_error that names `option`.
 endpoint_parts parse_endpoint(const std::string& text, const std::string& option);
 
-/// From a file where one is named, else from TROUPE_SECRET or TROUPE_SECRET_FILE; empty: there is none.
-std::string find_secret(const std::string& file);
+/// What shows a process to others as one of theirs.
+struct cluster_access {
+  std::string secret{};              ///< empty: there is none
+  std::filesystem::path tls{};       ///< folder with what `tls_files_in` names; empty: links are plain
+  bool insecure = false;             ///< plain links are wanted also beyond this machine
+};
+
+/// The options for it, of `train --listen`, `node` and `status`.
+struct access_options {
+  std::string secret_file;
+  std::string tls;
+  bool insecure = false;
+
+  void add_to(CLI::App& command);
+
+  /// What was not said comes from TROUPE_SECRET or TROUPE_SECRET_FILE, and TROUPE_TLS.
+  cluster_access find() const;
+};
+
+/// What `troupe certs` puts into a folder for a node.
+tls_options tls_files_in(const std::filesystem::path& folder);
 
 /// 256 random bits, for a cluster of this machine.
 std::string draw_secret();
 
-/// A network that listens. Listening beyond this machine without a secret is a usage_error.
-std::shared_ptr<network> listen_on(const endpoint_parts& where, const std::string& secret, const std::string& advertised);
+/// A network that listens. Listening beyond this machine without a secret is a usage_error; so it is without TLS,
+/// unless that is said to be wanted.
+std::shared_ptr<network> listen_on(const endpoint_parts& where, const cluster_access& access,
+                                   const std::string& advertised);
 
 /// The address of this machine that `other` sees, as far as routes tell; empty: there is none.
 std::string own_address_towards(const endpoint_parts& other);
@@ -41,6 +66,7 @@ std::string own_address_towards(const endpoint_parts& other);
 struct cluster_file {
   std::string endpoint;
   std::string secret;  ///< of a cluster of this machine; otherwise the user has it
+  std::string tls;     ///< the folder, absolute; empty: links are plain
 
   void write(const std::filesystem::path& run_directory) const;
   static std::optional<cluster_file> read(const std::filesystem::path& run_directory);

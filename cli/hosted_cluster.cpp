@@ -22,11 +22,15 @@ hosted_cluster::hosted_cluster(const cluster_request& request, console& people) 
                                   "help: --listen ADDRESS:PORT lets nodes join from elsewhere",
                                   request.min_nodes, request.nodes));
   where_ = request.listen.empty() ? endpoint_parts{"127.0.0.1", 0} : parse_endpoint(request.listen, "--listen");
-  secret_ = find_secret(request.secret_file);
-  secret_is_drawn_ = secret_.empty() && request.listen.empty();
+  access_ = request.access.find();
+  secret_is_drawn_ = access_.secret.empty() && request.listen.empty();
   if (secret_is_drawn_)
-    secret_ = draw_secret();
-  job_.carrier = listen_on(where_, secret_, request.advertise);
+    access_.secret = draw_secret();
+  if (request.listen.empty())
+    access_.tls.clear();  // what stays within this machine needs none
+  else if (!access_.tls.empty())
+    access_.tls = std::filesystem::absolute(access_.tls);
+  job_.carrier = listen_on(where_, access_, request.advertise);
   job_.min_nodes = std::max(1u, request.min_nodes > 0 ? request.min_nodes : request.nodes);
   job_.alike = request.listen.empty();
 }
@@ -34,8 +38,8 @@ hosted_cluster::hosted_cluster(const cluster_request& request, console& people) 
 void hosted_cluster::open(const run_directory& directory, std::function<void(const std::string&)> tell) {
   directory_ = directory.path();
   job_.tell = std::move(tell);
-  cluster_file{near_endpoint(), secret_is_drawn_ ? secret_ : std::string{}}.write(directory_);
-  if (!where_.loopback())
+  cluster_file{near_endpoint(), secret_is_drawn_ ? access_.secret : std::string{}, access_.tls.string()}.write(directory_);
+  if (!where_.loopback() && access_.tls.empty())
     people_.warn("note: links between machines are authenticated but not encrypted; keep to a network that you trust");
   if (request_.nodes > 0)
     people_.say(fmt::format("a cluster of {} process{} | troupe status {}", request_.nodes,
@@ -71,16 +75,16 @@ void hosted_cluster::start_processes() {
   if (!where_.loopback())  // nodes of other machines must reach these, too
     one.words.insert(one.words.end(), {"--listen", to_string({where_.host, 0}), "--advertise",
                                        parse_endpoint(job_.carrier->endpoint(), "--listen").host});
-  one.environment = {{"TROUPE_SECRET_FILE", ""}};
-  if (!secret_.empty())
-    one.environment.emplace_back("TROUPE_SECRET", secret_);
+  one.environment = {{"TROUPE_SECRET_FILE", ""}, {"TROUPE_TLS", access_.tls.string()}};
+  if (!access_.secret.empty())
+    one.environment.emplace_back("TROUPE_SECRET", access_.secret);
   for (std::uint32_t i = 0; i < request_.nodes; ++i) {
     one.log = logs / fmt::format("node-{}.log", i + 1);
     commands.push_back(one);
   }
   local_process_options options;
   options.replacement.max = replacements_max;
-  const std::chrono::milliseconds delay{static_cast<std::int64_t>(request.replace_after * 1e3)};
+  const std::chrono::milliseconds delay{static_cast<std::int64_t>(request_.replace_after * 1e3)};
   options.replacement.delay = {delay, std::max<std::chrono::milliseconds>(delay, std::chrono::seconds{5})};
   options.on_end = [this](const local_process_end& end) {
     if (!end.how.clean())

@@ -19,7 +19,7 @@ struct cluster_request {
   std::string listen;           ///< "ADDRESS:PORT"; empty: for this machine's own nodes only
   double replace_after = 0.5;   ///< seconds, for a process of `nodes` that died
   std::uint32_t min_nodes = 0;  ///< 0: as many as `nodes`, at least one
-  std::string secret_file;
+  access_options access;        ///< beyond this machine's own nodes
   std::string advertise;        ///< host under which nodes reach this process; empty: as it listens
 
   bool wanted() const noexcept { return nodes > 0 || !listen.empty(); }
@@ -47,7 +47,7 @@ class hosted_cluster {
 
   const cluster_request& request_;
   console& people_;
-  std::string secret_;
+  cluster_access access_;
   bool secret_is_drawn_ = false;
   endpoint_parts where_;
   std::filesystem::path directory_;

@@ -30,7 +30,7 @@ struct node_options {
   std::string join;
   std::string listen;
   std::string advertise;
-  std::string secret_file;
+  access_options access;
   double cores = 0.0;
   double speed = 0.0;
   double drain_within = 25.0;
@@ -56,7 +56,7 @@ class serving {
  public:
   serving(const node_options& options, std::string head, node_offer offer, console& people, interruption& signals)
       : options_(options), head_(std::move(head)), offer_(std::move(offer)), people_(people), signals_(signals) {
-    secret_ = find_secret(options.secret_file);
+    access_ = options.access.find();
     const auto head_at = parse_endpoint(head_, "--join");
     where_ = options.listen.empty() ? endpoint_parts{head_at.loopback() ? "127.0.0.1" : "0.0.0.0", 0}
                                     : parse_endpoint(options.listen, "--listen");
@@ -64,7 +64,7 @@ class serving {
 
   /// Joins, serves, and returns when the membership has ended and nothing of it is left.
   membership_result once() {
-    auto carrier = listen_on(where_, secret_, advertised());
+    auto carrier = listen_on(where_, access_, advertised());
     membership_result result;
     {
       system_config config;
@@ -122,7 +122,7 @@ class serving {
   node_offer offer_;
   console& people_;
   interruption& signals_;
-  std::string secret_;
+  cluster_access access_;
   endpoint_parts where_;
   bool draining_ = false;
 };
@@ -207,8 +207,8 @@ void add_node(CLI::App& app, action& chosen) {
   command->add_option("--listen", options->listen,
                       "ADDRESS:PORT for other nodes; default: loopback where the head is, else every address");
   command->add_option("--advertise", options->advertise, "host under which other nodes reach this one");
-  command->add_option("--secret-file", options->secret_file,
-                      "holds the cluster's secret; default: TROUPE_SECRET, or the file that TROUPE_SECRET_FILE names");
+  options->access.add_to(*command);
+  command->add_flag("--insecure", options->access.insecure, "listen beyond this machine without TLS");
   command->add_option("--cores", options->cores, "cores to offer; default: those this process may use");
   command->add_option("--speed", options->speed, "of one core, relative to other nodes; default: measured, in GFLOP/s");
   command->add_option("--drain-within", options->drain_within, "seconds from SIGTERM to leaving, at most")

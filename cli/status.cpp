@@ -19,12 +19,12 @@ using nlohmann::json;
 
 struct status_options {
   std::string where;
-  std::string secret_file;
+  access_options access;
   bool json = false;
 };
 
-json ask(const std::string& endpoint, const std::string& secret) {
-  auto carrier = listen_on({"127.0.0.1", 0}, secret, {});
+json ask(const std::string& endpoint, const cluster_access& access) {
+  auto carrier = listen_on({"127.0.0.1", 0}, access, {});
   carrier->start({[](link_id, const std::string&) { return introduction_reply{false, "this process only asks"}; },
                   [](link_id, parcel) {}, [](link_id, const std::string&) {}});
   std::promise<dial_result> answered;
@@ -68,7 +68,11 @@ exit_code show(const status_options& options) {
     throw input_error(fmt::format("{}: no run on a cluster is going on here\nhelp: give the directory of a run that "
                                   "`troupe train` runs on nodes now, or HOST:PORT of its head",
                                   options.where));
-  auto secret = found && !found->secret.empty() ? found->secret : find_secret(options.secret_file);
+  auto access = options.access.find();
+  if (found && !found->secret.empty())
+    access.secret = found->secret;
+  if (found && options.access.tls.empty())
+    access.tls = found->tls;
   std::string endpoint;
   if (found) {
     endpoint = found->endpoint;
@@ -77,7 +81,7 @@ exit_code show(const status_options& options) {
   } else {
     endpoint = read_launch_environment().head.value_or(fmt::format("127.0.0.1:{}", default_port));
   }
-  const auto status = ask(endpoint, secret);
+  const auto status = ask(endpoint, access);
   if (options.json)
     fmt::print("{}\n", status.dump(2));
   else
@@ -92,7 +96,7 @@ void add_status(CLI::App& app, action& chosen) {
   auto* command = app.add_subcommand("status", "nodes, actors, throughput and failures of a run on a cluster");
   command->add_option("WHERE", options->where,
                       "HOST:PORT of the head, or the directory of a run on this machine; default: as for nodes");
-  command->add_option("--secret-file", options->secret_file, "holds the cluster's secret; default: as for nodes");
+  options->access.add_to(*command);
   command->add_flag("--json", options->json, "as JSON; cli/README.md describes it");
   command->callback([&chosen, options] { chosen = [options] { return show(*options); }; });
 }

@@ -197,8 +197,8 @@ void add_train(CLI::App& app, action& chosen) {
   command->add_option("--min-nodes", options->cluster.min_nodes,
                       "nodes to wait for before the first step; default: as many as --nodes, at least one")
     ->check(CLI::PositiveNumber);
-  command->add_option("--secret-file", options->cluster.secret_file,
-                      "holds the cluster's secret; default: TROUPE_SECRET, or the file that TROUPE_SECRET_FILE names");
+  options->cluster.access.add_to(*command);
+  command->add_flag("--insecure", options->cluster.access.insecure, "listen beyond this machine without TLS");
   command->add_option("--advertise", options->cluster.advertise, "host under which nodes reach this process")
     ->needs(listen);
   command->add_option("--run-dir", options->run_dir, "where the run is kept; default: runs/NAME");

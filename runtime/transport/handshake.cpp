@@ -19,9 +19,11 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "numbers go over the wire as they lie in memory");
 
 // hello: magic | version :UInt32 | size of build :UInt32 | nonce | build, then zeros
-constexpr std::string_view hello_magic = "TROUPE\r\n";
 constexpr std::size_t version_at = 8, build_size_at = 12, nonce_at = 16, build_at = 48;
 static_assert(build_at + build_bytes_max == 128);
+
+// The first byte of one who speaks TLS: of his first message, or of his answer to a hello.
+constexpr std::byte tls_alert{21}, tls_handshake{22};
 
 // message: what :UInt32 | size of content :UInt32 | content
 constexpr std::size_t message_head_bytes = 8;
@@ -85,6 +87,9 @@ std::size_t handshake::take(std::span<const std::byte> input) {
     if (!their_hello_) {
       // A stranger is recognised by its first bytes; it may never send as many as a hello has.
       const auto seen = std::min(rest.size(), hello_magic.size());
+      if (seen > 0 && (rest[0] == tls_handshake || rest[0] == tls_alert))
+        throw handshake_error("the other side speaks TLS, which this side does not; give it to all nodes, or to none",
+                              true);
       if (std::memcmp(rest.data(), hello_magic.data(), seen) != 0)
         throw handshake_error("the other side is no Troupe node", false);
       if (rest.size() < hello_bytes)

@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "runtime/error.hpp"
@@ -23,6 +24,13 @@ inline constexpr std::uint32_t tcp_protocol_version = 1;
 
 inline constexpr std::size_t build_bytes_max = 80;
 inline constexpr std::size_t introduction_bytes_max = 64 * 1024;  ///< and of a reply's text
+
+/// What a hello begins with.
+inline constexpr std::string_view hello_magic = "TROUPE\r\n";
+
+/// For people, where the other side has gone before the end of it.
+inline constexpr auto handshake_cut_off =
+    "the connection ended during the handshake; is it a Troupe node's, and not overloaded?";
 
 struct handshake_identity {
   std::string secret{};

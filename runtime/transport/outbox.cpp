@@ -1,5 +1,6 @@
 #include "runtime/transport/outbox.hpp"
 
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -39,12 +40,7 @@ class gathering {
     }
   }
 
-  ssize_t send(int socket) noexcept {
-    msghdr message{};
-    message.msg_iov = pieces_.data();
-    message.msg_iovlen = count_;
-    return ::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-  }
+  std::span<const iovec> pieces() const noexcept { return {pieces_.data(), count_}; }
 
  private:
   std::array<iovec, pieces_max> pieces_;
@@ -60,9 +56,9 @@ outgoing::outgoing(std::vector<std::byte> bytes, std::vector<tensor> elements)
     size_bytes += each.size_bytes();
 }
 
-outbox::outbox(poller& sockets, std::shared_ptr<const descriptor> socket, std::uint64_t key,
-               const outbox_bounds& bounds)
-    : poller_(sockets), socket_(std::move(socket)), key_(key), bounds_(bounds) {}
+outbox::outbox(poller& sockets, std::shared_ptr<const descriptor> socket, std::shared_ptr<byte_stream> stream,
+               std::uint64_t key, const outbox_bounds& bounds)
+    : poller_(sockets), socket_(std::move(socket)), stream_(std::move(stream)), key_(key), bounds_(bounds) {}
 
 void outbox::send(outgoing frame, bool may_block) {
   lock held(mutex_);
@@ -105,7 +101,7 @@ void outbox::write_once(lock& held) {
     pieces.add(frame);
   }
   held.unlock();
-  const auto sent = pieces.send(socket_->get());
+  const auto sent = stream_->send(pieces.pieces());
   const auto reason = errno;
   held.lock();
   if (sent > 0 && !ended_) {
@@ -124,10 +120,8 @@ void outbox::pass_on() {
   const auto before = std::exchange(writer_, writer::nobody);
   if (ended_)
     return clear();
-  if (!queue_.empty())
+  if (!queue_.empty() || stream_->holds_output() || (finishing_ && !stream_->finish()))
     writer_ = writer::network;
-  else if (finishing_)
-    ::shutdown(socket_->get(), SHUT_WR);
   if ((before == writer::network) != (writer_ == writer::network))
     poller_.watch_output(*socket_, key_, writer_ == writer::network);
 }
@@ -187,6 +181,16 @@ void outbox::write() {
   pass_on();
 }
 
+void outbox::flush() {
+  lock held(mutex_);
+  // Whoever writes now looks for it at the end of its turn.
+  if (writer_ != writer::nobody || ended_ || !stream_->holds_output())
+    return;
+  writer_ = writer::sender;
+  write_once(held);
+  pass_on();
+}
+
 void outbox::send_heartbeat() {
   lock held(mutex_);
   if (std::exchange(wrote_, false) || stopped_ || corked_ || writer_ != writer::nobody)
@@ -206,8 +210,8 @@ void outbox::finish(outgoing last) {
     return;
   if (last.size_bytes > 0)
     append(std::move(last));
-  if (queue_.empty())
-    ::shutdown(socket_->get(), SHUT_WR);
+  if (writer_ == writer::nobody && queue_.empty())
+    pass_on();
   else
     start(held);
 }

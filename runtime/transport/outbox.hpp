@@ -1,6 +1,6 @@
 #pragma once
 
-/// The sending half of a link: a queue of frames in front of a socket.
+/// The sending half of a link: a queue of frames in front of a stream.
 
 #include <condition_variable>
 #include <cstddef>
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "runtime/tensor/tensor.hpp"
+#include "runtime/transport/byte_stream.hpp"
 #include "runtime/transport/socket.hpp"
 
 namespace troupe {
@@ -41,7 +42,8 @@ struct outbox_bounds {
 /// Thread safe where it says so; the rest is for the network's thread.
 class outbox {
  public:
-  outbox(poller& sockets, std::shared_ptr<const descriptor> socket, std::uint64_t key, const outbox_bounds& bounds);
+  outbox(poller& sockets, std::shared_ptr<const descriptor> socket, std::shared_ptr<byte_stream> stream,
+         std::uint64_t key, const outbox_bounds& bounds);
 
   /// Thread safe. Blocks where `may_block` and more than the window waits. Does nothing once the link has ended.
   void send(outgoing frame, bool may_block);
@@ -56,6 +58,9 @@ class outbox {
 
   /// The socket has room.
   void write();
+
+  /// The stream may have something of its own to say.
+  void flush();
 
   /// Sends a sign of life where nothing was sent since the last call.
   void send_heartbeat();
@@ -85,6 +90,7 @@ class outbox {
 
   poller& poller_;
   const std::shared_ptr<const descriptor> socket_;
+  const std::shared_ptr<byte_stream> stream_;
   const std::uint64_t key_;
   const outbox_bounds bounds_;
 

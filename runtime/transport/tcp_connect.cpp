@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "runtime/transport/tcp_connection.hpp"
+#include "runtime/transport/tls_stream.hpp"
 
 namespace troupe {
 
@@ -139,28 +140,49 @@ void tcp_loop::begin_handshake(connection& c) {
   poller_.watch_output(*c.socket, c.id, false);
   c.at = connection::phase::handshaking;
   c.deadline = std::min(c.deadline, clock::now() + options_.handshake_timeout);
-  c.out = std::make_shared<outbox>(poller_, c.socket, c.id,
+  if (tls_)
+    c.stream = std::make_shared<tls_stream>(*tls_, c.socket, !c.done);
+  else
+    c.stream = std::make_shared<plain_stream>(c.socket);
+  c.out = std::make_shared<outbox>(poller_, c.socket, c.stream, c.id,
                                    outbox_bounds{options_.window_bytes, options_.control_bytes_max});
+  continue_handshake(c);
+}
+
+void tcp_loop::continue_handshake(connection& c) {
+  try {
+    if (!c.shake)
+      secure(c);
+    if (c.shake)
+      shake_hands(c);
+  } catch (const handshake_error& error) {
+    turn_away(c, error);
+  }
+}
+
+/// The first thing a side says, once nobody else can hear it.
+void tcp_loop::secure(connection& c) {
+  const bool done = c.stream->secure();
+  c.out->flush();
+  if (!done)
+    return;
   c.shake.emplace(c.done ? handshake::role::dialer : handshake::role::acceptor,
                   handshake_identity{options_.secret, options_.build, options_.protocol_version},
                   std::move(c.introduction));
   c.out->send({c.shake->output(), {}}, false);
 }
 
-void tcp_loop::continue_handshake(connection& c) {
+void tcp_loop::shake_hands(connection& c) {
   std::array<std::byte, chunk_bytes> chunk;
-  const auto bytes = ::recv(c.socket->get(), chunk.data(), chunk.size(), MSG_DONTWAIT);
+  const iovec room{chunk.data(), chunk.size()};
+  const auto bytes = c.stream->receive({&room, 1});
   if (bytes < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
     return;
   if (bytes <= 0)
-    return give_up(c, "the connection ended during the handshake; is it a Troupe node's, and not overloaded?");
+    return give_up(c, handshake_cut_off);
   c.input.insert(c.input.end(), chunk.begin(), chunk.begin() + bytes);
-  try {
-    const auto taken = c.shake->take(c.input);
-    c.input.erase(c.input.begin(), c.input.begin() + static_cast<std::ptrdiff_t>(taken));
-  } catch (const handshake_error& error) {
-    return turn_away(c, error);
-  }
+  const auto taken = c.shake->take(c.input);
+  c.input.erase(c.input.begin(), c.input.begin() + static_cast<std::ptrdiff_t>(taken));
   if (auto answer = c.shake->output(); !answer.empty())
     c.out->send({std::move(answer), {}}, false);
   if (c.is_stranger && c.shake->authenticated()) {
@@ -175,8 +197,9 @@ void tcp_loop::continue_handshake(connection& c) {
 
 void tcp_loop::turn_away(connection& c, const handshake_error& reason) {
   const auto text = fmt::format("{}: {}", c.peer, reason.what());
-  if (auto answer = c.shake->output(); !answer.empty())
+  if (auto answer = c.shake ? c.shake->output() : std::vector<std::byte>(); !answer.empty())
     c.out->send({std::move(answer), {}}, false);
+  c.out->flush();
   const auto done = std::exchange(c.done, {});
   // A stranger is left alone. One of ours has to learn why.
   if (reason.refusal)

@@ -23,6 +23,7 @@ struct tcp_loop::connection {
   clock::time_point deadline = clock::time_point::max();  ///< of the phase
   std::shared_ptr<const descriptor> socket;
   std::string peer;                                       ///< its endpoint, for people
+  std::shared_ptr<byte_stream> stream;
   std::shared_ptr<outbox> out;
 
   // -- of a dial, until it was told how it ended --------------------------------
@@ -32,7 +33,7 @@ struct tcp_loop::connection {
   socket_address address;                                 ///< that is being tried
   std::string failure;                                    ///< of the one before
 
-  std::optional<handshake> shake;
+  std::optional<handshake> shake;                         ///< once the stream is secure
   bool is_stranger = false;                               ///< accepted, and has not proved to know the secret
   std::vector<std::byte> input;                           ///< that the handshake has not taken yet
 

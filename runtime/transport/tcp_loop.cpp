@@ -21,7 +21,10 @@ constexpr int late_intervals = 5;
 }  // namespace
 
 tcp_loop::tcp_loop(const tcp_options& options, link_table& links, poller& sockets)
-    : options_(options), links_(links), poller_(sockets) {}
+    : options_(options), links_(links), poller_(sockets) {
+  if (options_.tls)
+    tls_.emplace(*options_.tls);
+}
 
 tcp_loop::~tcp_loop() = default;
 
@@ -94,6 +97,18 @@ void tcp_loop::on_event(const epoll_event& event) {
     c.out->write();
   if ((event.events & (EPOLLIN | EPOLLERR | EPOLLHUP)) == 0)
     return;
+  on_input(c);
+  // Of what was read ahead no event will tell.
+  for (;;) {
+    const auto still = connections_.find(event.data.u64);
+    if (still == connections_.end() || still->second->at == connection::phase::draining ||
+        !still->second->stream->holds_input())
+      return;
+    on_input(*still->second);
+  }
+}
+
+void tcp_loop::on_input(connection& c) {
   if (c.at == connection::phase::handshaking)
     continue_handshake(c);
   else if (c.at == connection::phase::open)
@@ -135,13 +150,10 @@ void tcp_loop::end_all() {
 
 // -- the life of a connection -------------------------------------------------
 
-void tcp_loop::receive(connection& c) {
-  for (std::size_t received = 0; received < receive_bytes_max;) {
+void tcp_loop::receive(connection& c) try {
+  for (std::size_t received = 0; received < receive_bytes_max || c.stream->holds_input();) {
     const auto room = c.reader->room();
-    msghdr message{};
-    message.msg_iov = room.data();
-    message.msg_iovlen = room.size();
-    const auto bytes = ::recvmsg(c.socket->get(), &message, MSG_DONTWAIT);
+    const auto bytes = c.stream->receive(room);
     if (bytes < 0 && errno == EINTR)
       continue;
     if (bytes < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -157,10 +169,12 @@ void tcp_loop::receive(connection& c) {
       asked += piece.iov_len;
     if (!take_frames(c, [&] { return c.reader->filled(static_cast<std::size_t>(bytes), c.deliver); }))
       return;
-    if (static_cast<std::size_t>(bytes) < asked)
+    if (static_cast<std::size_t>(bytes) < asked && !c.stream->holds_input())
       return;  // there is no more yet
     received += static_cast<std::size_t>(bytes);
   }
+} catch (const handshake_error& error) {
+  give_up(c, error.what());
 }
 
 // -- its end -------------------------------------------------------------------

@@ -21,6 +21,7 @@
 #include "runtime/transport/phi_detector.hpp"
 #include "runtime/transport/resolver.hpp"
 #include "runtime/transport/tcp_network.hpp"
+#include "runtime/transport/tls_context.hpp"
 
 namespace troupe {
 
@@ -54,6 +55,7 @@ class tcp_loop {
 
   void call_posted();
   void on_event(const epoll_event& event);
+  void on_input(connection& c);
   void tick(clock::time_point now);
   void end_all();
 
@@ -67,6 +69,8 @@ class tcp_loop {
   void on_connected(connection& c);
   void begin_handshake(connection& c);
   void continue_handshake(connection& c);
+  void secure(connection& c);
+  void shake_hands(connection& c);
   void introduce(connection& c);
   void conclude(connection& c, const introduction_reply& reply);
   void turn_away(connection& c, const handshake_error& reason);
@@ -94,6 +98,7 @@ class tcp_loop {
 
   std::atomic<std::thread::id> thread_;
   const tcp_options& options_;
+  std::optional<tls_context> tls_;
   link_table& links_;
   poller& poller_;
   network_events events_;

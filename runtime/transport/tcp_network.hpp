@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "runtime/transport/frame.hpp"
 #include "runtime/transport/handshake.hpp"
 #include "runtime/transport/network.hpp"
+#include "runtime/transport/tls_context.hpp"
 
 namespace troupe {
 
@@ -24,6 +26,7 @@ struct tcp_options {
   std::string secret{};           ///< every node of a cluster has the same; may be empty
   std::string build{};            ///< at most 80 bytes; nodes of different builds refuse each other
   std::uint32_t protocol_version = tcp_protocol_version;
+  std::optional<tls_options> tls{};  ///< none: links are neither encrypted nor protected against changes
 
   std::size_t window_bytes = std::size_t{256} << 20;  ///< of a link; while more wait, a send with tensors blocks
   /// Of a link: what may wait of messages without tensors, and of all that is sent from the network's own thread. More
@@ -46,8 +49,8 @@ struct tcp_options {
   bool heartbeats = true;  ///< false: for tests of what others make of our silence
 };
 
-/// Binds at once; accepts from `start` on. Throws system_error where it cannot bind, and std::length_error where an
-/// option is too long.
+/// Binds at once; accepts from `start` on. Throws system_error where it cannot bind, input_error where a file of TLS's
+/// cannot be used, and std::length_error where an option is too long.
 ///
 /// The destructor ends all links, as death would, save those that were closed before: what was handed over to them
 /// still leaves, within `close_timeout`. Senders that wait are let go, dials end as failed, and nothing is called

@@ -1,7 +1,7 @@
-/// Times messages between two processes over loopback: Troupe's tcp_network, bare UCX active messages over TCP (where
-/// libucx was found), and CAF's own wire, in turns.
+/// Times messages between two processes over loopback: Troupe's tcp_network, plain and encrypted, bare UCX active
+/// messages over TCP (where libucx was found), and CAF's own wire, in turns.
 ///
-///     build/bin/bench_transport [ROUNDS] [NAME...]     5 rounds; NAME: troupe, ucx, caf
+///     build/bin/bench_transport [ROUNDS] [NAME...]     5 rounds; NAME: troupe, troupe-tls, ucx, caf
 ///
 ///               round trip us   one way GB/s   each way GB/s
 ///     troupe              8.1           5.24            1.43
@@ -46,6 +46,7 @@ constexpr std::uint64_t round_trips = 2'000, bulks = 100;
 
 const std::map<std::string, std::function<std::unique_ptr<contestant>()>> makers = {
     {"troupe", make_troupe},
+    {"troupe-tls", make_troupe_tls},
 #ifdef TROUPE_BENCH_UCX
     {"ucx", make_ucx},
 #endif
@@ -205,14 +206,14 @@ int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::stoi(argv[1]) : 5;
   std::vector<std::string> names(argv + std::min(argc, 2), argv + argc);
   if (names.empty())
-    for (const char* each : {"troupe", "ucx", "caf"})
+    for (const char* each : {"troupe", "troupe-tls", "ucx", "caf"})
       if (makers.contains(each))
         names.push_back(each);
   std::map<std::string, std::vector<figures>> all;
   for (int round = 0; round < rounds; ++round)
     for (const auto& name : names)
       all[name].push_back(measure(name));
-  fmt::print("{:<8} {:>15} {:>14} {:>15}\n", "", "round trip us", "one way GB/s", "each way GB/s");
+  fmt::print("{:<10} {:>15} {:>14} {:>15}\n", "", "round trip us", "one way GB/s", "each way GB/s");
   for (const auto& name : names) {
     const auto of = [&](double figures::*which) {
       std::vector<double> values;

@@ -49,6 +49,7 @@ inline std::vector<tensor> make_sources() {
 }
 
 std::unique_ptr<contestant> make_troupe();
+std::unique_ptr<contestant> make_troupe_tls();
 std::unique_ptr<contestant> make_caf();
 #ifdef TROUPE_BENCH_UCX
 std::unique_ptr<contestant> make_ucx();

@@ -20,6 +20,9 @@ for name, pod in pods.items():
     assert "lifecycle" not in container, name
     mounted = {mount["name"] for mount in container["volumeMounts"]}
     assert mounted == {volume["name"] for volume in spec["volumes"]}, name
+    (folder,) = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "secret"]
+    environment = {each["name"]: each["value"] for each in container["env"]}
+    assert environment == {"TROUPE_SECRET_FILE": f"{folder}/secret", "TROUPE_TLS": folder}, name
     (port,) = [each["containerPort"] for each in container["ports"]]
     assert port == service["ports"][0]["port"], name
     for probe in ("readinessProbe", "livenessProbe"):

@@ -37,9 +37,11 @@ struct fake_slurm {
   /// The head ends the script, and the script ends srun, which shall have made its note by then.
   const std::string await_srun = "until grep -qs srun $NOTES; do sleep 0.01; done; ";
 
+  const std::string certs = "[ $1 = certs ] && { echo \"troupe $*\" >>$NOTES; exit; }; ";
+
   fake_slurm() {
-    put("troupe", await_srun + "echo \"troupe $*\" >>$NOTES; [ -n \"$TROUPE_SECRET\" ] && echo secret >>$NOTES; "
-                               "exit 6");
+    put("troupe", certs + await_srun + "echo \"troupe $*\" >>$NOTES; [ -n \"$TROUPE_SECRET\" ] && "
+                                       "echo secret and $TROUPE_TLS >>$NOTES; exit 6");
     put("srun", "echo \"srun $* at $MASTER_PORT\" >>$NOTES");
   }
 
@@ -67,7 +69,9 @@ TEST_CASE("the Slurm script is a script") {
 TEST_CASE_FIXTURE(fake_slurm, "the Slurm script starts a head and nodes, and ends as the head does") {
   CHECK(submit() == 6);
   CHECK(contains(notes(),
-                 "troupe train folder/small.toml --run-dir runs/small --listen 0.0.0.0:20003 --min-nodes 1\nsecret\n"));
+                 "troupe train folder/small.toml --run-dir runs/small --listen 0.0.0.0:20003 --min-nodes 1\n"
+                 "secret and runs/small-tls\n"));
+  CHECK(notes().starts_with("troupe certs runs/small-tls --days 90\n"));
   CHECK(contains(notes(), "srun --no-kill --kill-on-bad-exit=0 --wait=0 troupe node at 20003\n"));
 }
 
@@ -79,9 +83,9 @@ TEST_CASE_FIXTURE(fake_slurm, "a requeued job goes on from its cut") {
 
 TEST_CASE_FIXTURE(fake_slurm, "the head is told of Slurm's signals, and is waited for after them") {
   // It signals the script, and leaves when the signal has come back.
-  put("troupe", await_srun + "trap 'echo cut >>$NOTES; kill -TERM $PPID' USR1; "
-                             "trap 'echo leave >>$NOTES; exit 6' TERM; "
-                             "kill -USR1 $PPID; while :; do sleep 0.01; done");
+  put("troupe", certs + await_srun + "trap 'echo cut >>$NOTES; kill -TERM $PPID' USR1; "
+                                     "trap 'echo leave >>$NOTES; exit 6' TERM; "
+                                     "kill -USR1 $PPID; while :; do sleep 0.01; done");
   CHECK(submit() == 6);
   CHECK(contains(notes(), "cut\nleave\n"));
 }

@@ -23,6 +23,7 @@
 #include <doctest/doctest.h>
 
 #include "runtime/transport/tcp_network.hpp"
+#include "tests/runtime/transport/test_authority.hpp"
 
 namespace troupe {
 
@@ -97,6 +98,19 @@ inline parcel with_floats(std::int64_t count) {
   return out;
 }
 
+/// What the links of a test are: it says TEST_CASE_TEMPLATE(NAME, links, plain_links, tls_links), has one of them, and
+/// runs twice.
+struct plain_links {
+  plain_links() { current.reset(); }
+
+  /// For nodes whose options say nothing else.
+  inline static std::optional<tls_options> current;
+};
+struct tls_links {
+  tls_links() { plain_links::current = our_authority().node(); }
+  ~tls_links() { plain_links::current.reset(); }
+};
+
 /// A network and what it was told. Accepts everybody, unless `answer` is set before the start.
 class test_node {
  private:
@@ -116,7 +130,11 @@ class test_node {
   }
 
  public:
-  explicit test_node(tcp_options options = {}) : network_(make_tcp_network(std::move(options))) {}
+  explicit test_node(tcp_options options = {}) {
+    if (!options.tls)
+      options.tls = plain_links::current;
+    network_ = make_tcp_network(std::move(options));
+  }
 
   std::function<introduction_reply(link_id, const std::string&)> answer =
       [](link_id, const std::string& text) { return introduction_reply{true, "hello " + text, false}; };
@@ -234,22 +252,25 @@ class bare_socket {
     }
   }
 
-  /// Shakes hands as a dialer would.
-  void introduce(const handshake_identity& me) {
-    handshake shake(handshake::role::dialer, me, "by hand");
-    std::vector<std::byte> input;
-    while (!shake.reply()) {
-      send(shake.output());
-      const auto more = receive();
-      REQUIRE(!more.empty());
-      input.insert(input.end(), more.begin(), more.end());
-      const auto taken = shake.take(input);
-      input.erase(input.begin(), input.begin() + static_cast<std::ptrdiff_t>(taken));
-    }
-  }
+  int get() const { return value_; }
 
  private:
   int value_;
 };
+
+/// Shakes hands as a dialer would.
+template <class Bare>
+void introduce(Bare& peer, const handshake_identity& me) {
+  handshake shake(handshake::role::dialer, me, "by hand");
+  std::vector<std::byte> input;
+  while (!shake.reply()) {
+    peer.send(shake.output());
+    const auto more = peer.receive();
+    REQUIRE(!more.empty());
+    input.insert(input.end(), more.begin(), more.end());
+    const auto taken = shake.take(input);
+    input.erase(input.begin(), input.begin() + static_cast<std::ptrdiff_t>(taken));
+  }
+}
 
 }  // namespace troupe

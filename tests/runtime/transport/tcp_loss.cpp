@@ -24,7 +24,8 @@ std::size_t entries(const char* folder) {
 
 }  // namespace
 
-TEST_CASE("a process that ends is told of at once, with the last it said") {
+TEST_CASE_TEMPLATE("a process that ends is told of at once, with the last it said", links, plain_links, tls_links) {
+  const links kind;
   test_node a, b;
   a.start();
   b.start();
@@ -36,7 +37,8 @@ TEST_CASE("a process that ends is told of at once, with the last it said") {
   b->send(to_a, note("to nobody"));
 }
 
-TEST_CASE("a peer that falls silent is lost, with evidence") {
+TEST_CASE_TEMPLATE("a peer that falls silent is lost, with evidence", links, plain_links, tls_links) {
+  const links kind;
   test_node silent({.heartbeat_interval = 20ms, .heartbeats = false});
   test_node other({.heartbeat_interval = 20ms, .silence_max = 30s});
   silent.start();
@@ -48,7 +50,8 @@ TEST_CASE("a peer that falls silent is lost, with evidence") {
   silent.wait_lost(to_other);
 }
 
-TEST_CASE("silence has a bound, however irregular it was before") {
+TEST_CASE_TEMPLATE("silence has a bound, however irregular it was before", links, plain_links, tls_links) {
+  const links kind;
   test_node silent({.heartbeat_interval = 20ms, .heartbeats = false});
   test_node other({.heartbeat_interval = 20ms, .silence_max = 100ms});
   silent.start();
@@ -57,7 +60,8 @@ TEST_CASE("silence has a bound, however irregular it was before") {
   CHECK(contains(other.wait_lost(to_silent), "no sign of life for 0.1"));
 }
 
-TEST_CASE("an idle link lives by heartbeats") {
+TEST_CASE_TEMPLATE("an idle link lives by heartbeats", links, plain_links, tls_links) {
+  const links kind;
   test_node a({.heartbeat_interval = 5ms, .silence_max = 300s}), b({.heartbeat_interval = 5ms, .silence_max = 300s});
   a.start();
   b.start();
@@ -68,7 +72,8 @@ TEST_CASE("an idle link lives by heartbeats") {
   CHECK(!b.was_lost(to_a));
 }
 
-TEST_CASE("a sender that waits for room is let go when the link is lost") {
+TEST_CASE_TEMPLATE("a sender that waits for room is let go when the link is lost", links, plain_links, tls_links) {
+  const links kind;
   test_node a({.window_bytes = 1 << 20}), b;
   std::promise<void> release;
   const auto released = release.get_future().share();
@@ -92,7 +97,8 @@ TEST_CASE("a sender that waits for room is let go when the link is lost") {
   release.set_value();
 }
 
-TEST_CASE("a sender that waits for room is let go when its network ends") {
+TEST_CASE_TEMPLATE("a sender that waits for room is let go when its network ends", links, plain_links, tls_links) {
+  const links kind;
   test_node a({.window_bytes = 1 << 20}), b;
   std::promise<void> release;
   const auto released = release.get_future().share();
@@ -114,7 +120,9 @@ TEST_CASE("a sender that waits for room is let go when its network ends") {
   release.set_value();
 }
 
-TEST_CASE("messages without tensors never block; too many of them end the link") {
+TEST_CASE_TEMPLATE("messages without tensors never block; too many of them end the link", links, plain_links,
+                   tls_links) {
+  const links kind;
   test_node a({.control_bytes_max = 1 << 20, .silence_max = 300s}), b;
   std::promise<void> release;
   const auto released = release.get_future().share();
@@ -130,7 +138,9 @@ TEST_CASE("messages without tensors never block; too many of them end the link")
   release.set_value();
 }
 
-TEST_CASE("a network that ends amid traffic leaves no thread and no descriptor") {
+TEST_CASE_TEMPLATE("a network that ends amid traffic leaves no thread and no descriptor", links, plain_links,
+                   tls_links) {
+  const links kind;
   const auto threads = entries("/proc/self/task"), files = entries("/proc/self/fd");
   for (int round = 0; round < 10; ++round) {
     test_node a({.window_bytes = 1 << 20});
@@ -169,7 +179,8 @@ TEST_CASE("a dial that is under way ends with the network") {
   CHECK(result.get().link == 0);
 }
 
-TEST_CASE("a dial without an answer ends in time") {
+TEST_CASE_TEMPLATE("a dial without an answer ends in time", links, plain_links, tls_links) {
+  const links kind;
   test_node a({.heartbeat_interval = 10ms, .dial_timeout = 50ms});
   a.start();
   const auto result = a.dial("192.0.2.1:4000");

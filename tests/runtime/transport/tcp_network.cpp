@@ -12,7 +12,8 @@
 using namespace troupe;
 using namespace std::chrono_literals;
 
-TEST_CASE("parcels arrive whole, once and in order, both ways at once") {
+TEST_CASE_TEMPLATE("parcels arrive whole, once and in order, both ways at once", links, plain_links, tls_links) {
+  const links kind;
   for_each_seed(4, [](std::uint64_t seed) {
     constexpr std::uint64_t count = 300;
     test_node a, b;
@@ -34,7 +35,8 @@ TEST_CASE("parcels arrive whole, once and in order, both ways at once") {
   });
 }
 
-TEST_CASE("parcels far larger than the system's buffers arrive") {
+TEST_CASE_TEMPLATE("parcels far larger than the system's buffers arrive", links, plain_links, tls_links) {
+  const links kind;
   test_node a, b;
   a.start();
   b.start();
@@ -49,7 +51,9 @@ TEST_CASE("parcels far larger than the system's buffers arrive") {
     CHECK(same(each, message));
 }
 
-TEST_CASE("each sender's order holds among many, and small parcels do not pass large ones") {
+TEST_CASE_TEMPLATE("each sender's order holds among many, and small parcels do not pass large ones", links, plain_links,
+                   tls_links) {
+  const links kind;
   constexpr int senders = 4, count = 200;
   test_node a({.window_bytes = 1 << 20}), b;
   a.start();
@@ -71,7 +75,8 @@ TEST_CASE("each sender's order holds among many, and small parcels do not pass l
     CHECK(each.to.incarnation == next[each.to.node]++);
 }
 
-TEST_CASE("what is sent is the sender's memory, and it is let go after") {
+TEST_CASE_TEMPLATE("what is sent is the sender's memory, and it is let go after", links, plain_links, tls_links) {
+  const links kind;
   test_node a, b;
   a.start();
   b.start();
@@ -92,7 +97,8 @@ TEST_CASE("what is sent is the sender's memory, and it is let go after") {
   }
 }
 
-TEST_CASE("a dial brings its introduction and gets the answer") {
+TEST_CASE_TEMPLATE("a dial brings its introduction and gets the answer", links, plain_links, tls_links) {
+  const links kind;
   test_node a, b;
   b.answer = [](link_id, const std::string& text) {
     if (text == "friend")
@@ -117,7 +123,8 @@ TEST_CASE("a dial brings its introduction and gets the answer") {
   CHECK(!a.was_lost(friendly.link));
 }
 
-TEST_CASE("what is sent as soon as a link is heard of comes after the answer") {
+TEST_CASE_TEMPLATE("what is sent as soon as a link is heard of comes after the answer", links, plain_links, tls_links) {
+  const links kind;
   test_node a, b;
   b.answer = [&](link_id link, const std::string&) {
     b->send(link, note("at once"));
@@ -134,7 +141,8 @@ TEST_CASE("what is sent as soon as a link is heard of comes after the answer") {
   a.wait_lost(dialed.link);
 }
 
-TEST_CASE("a dial that fails says where, why, and what to do") {
+TEST_CASE_TEMPLATE("a dial that fails says where, why, and what to do", links, plain_links, tls_links) {
+  const links kind;
   test_node a;
   std::string gone;
   {
@@ -177,7 +185,9 @@ TEST_CASE("an endpoint can be advertised") {
   CHECK_THROWS_AS(make_tcp_network({.bind_address = "192.0.2.1"}), system_error);
 }
 
-TEST_CASE("a close delivers what was handed over, and tells only the other side") {
+TEST_CASE_TEMPLATE("a close delivers what was handed over, and tells only the other side", links, plain_links,
+                   tls_links) {
+  const links kind;
   test_node a, b;
   a.start();
   b.start();
@@ -193,7 +203,8 @@ TEST_CASE("a close delivers what was handed over, and tells only the other side"
   CHECK(!a.was_lost(to_b));
 }
 
-TEST_CASE("a close is kept by a network that ends right after") {
+TEST_CASE_TEMPLATE("a close is kept by a network that ends right after", links, plain_links, tls_links) {
+  const links kind;
   test_node b;
   b.start();
   link_id at_b = 0;
@@ -210,7 +221,8 @@ TEST_CASE("a close is kept by a network that ends right after") {
   CHECK(b.parcel_count(at_b) == 20);
 }
 
-TEST_CASE("callbacks may send, dial and close") {
+TEST_CASE_TEMPLATE("callbacks may send, dial and close", links, plain_links, tls_links) {
+  const links kind;
   test_node a({.window_bytes = 1 << 20}), b;
   std::promise<std::string> told;
   b.on_parcel = [&](link_id link, parcel message) {
@@ -233,7 +245,8 @@ TEST_CASE("callbacks may send, dial and close") {
   CHECK(!text.get().empty());
 }
 
-TEST_CASE("a network may dial itself") {
+TEST_CASE_TEMPLATE("a network may dial itself", links, plain_links, tls_links) {
+  const links kind;
   test_node a;
   a.start();
   const auto [out, in] = a.join(a);

@@ -3,81 +3,36 @@
 #include <doctest/doctest.h>
 
 #include "runtime/transport/tcp_network.hpp"
-#include "tests/runtime/transport/support.hpp"
+#include "tests/runtime/transport/strangers.hpp"
 #include "tests/seeds.hpp"
 
 using namespace troupe;
 using namespace std::chrono_literals;
 
-namespace {
-
-/// Dials from a node with other options; what each side is told.
-std::pair<dial_result, std::string> turn_away(tcp_options dialing, tcp_options accepting) {
-  auto told = std::make_shared<std::promise<std::string>>();
-  accepting.on_turned_away = [told](const std::string& reason) { told->set_value(reason); };
-  test_node a(std::move(dialing)), b(std::move(accepting));
-  b.answer = [](link_id, const std::string&) -> introduction_reply {
-    FAIL("an introduction came through");
-    return {};
-  };
-  a.start();
-  b.start();
-  const auto result = a.dial(b->endpoint());
-  CHECK(result.link == 0);
-  CHECK(result.refused);
-  CHECK(result.text.starts_with(b->endpoint()));
-  auto reason = told->get_future();
-  REQUIRE(reason.wait_for(patience) == std::future_status::ready);
-  return {result, reason.get()};
-}
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
-/// A link between two nodes that is shown to work.
-struct working_link {
-  explicit working_link(tcp_options options) : a(options), b(options) {
-    a.start();
-    b.start();
-    std::tie(to_b, to_a) = a.join(b);
-  }
-
-  void check() {
-    a->send(to_b, with_floats(100'000));
-    b->send(to_a, note("back"));
-    ++rounds;
-    b.wait_parcels(to_a, rounds);
-    a.wait_parcels(to_b, rounds);
-    CHECK(!a.was_lost(to_b));
-    CHECK(!b.was_lost(to_a));
-  }
-
-  test_node a, b;
-  link_id to_b = 0, to_a = 0;
-  std::size_t rounds = 0;
-};
-
-}  // namespace
-
-TEST_CASE("another secret is refused, and both sides hear of it") {
+TEST_CASE_TEMPLATE("another secret is refused, and both sides hear of it", links, plain_links, tls_links) {
+  const links kind;
   const auto [dialer, acceptor] = turn_away({.secret = "wrong"}, {.secret = "right"});
   CHECK(contains(dialer.text, "another secret"));
   CHECK(contains(acceptor, "does not know this cluster's secret"));
 }
 
-TEST_CASE("another version is refused, and both sides hear both versions") {
+TEST_CASE_TEMPLATE("another version is refused, and both sides hear both versions", links, plain_links, tls_links) {
+  const links kind;
   const auto [dialer, acceptor] = turn_away({.protocol_version = 3}, {.protocol_version = 4});
   CHECK(contains(dialer.text, "speaks version 4 of the protocol, this side version 3"));
   CHECK(contains(acceptor, "speaks version 3 of the protocol, this side version 4"));
 }
 
-TEST_CASE("another build is refused, and both sides hear both builds") {
+TEST_CASE_TEMPLATE("another build is refused, and both sides hear both builds", links, plain_links, tls_links) {
+  const links kind;
   const auto [dialer, acceptor] = turn_away({.build = "new"}, {.build = "old"});
   CHECK(contains(dialer.text, "build 'old', this side is build 'new'"));
   CHECK(contains(acceptor, "build 'new', this side is build 'old'"));
   CHECK_THROWS_AS(make_tcp_network({.build = std::string(81, 'x')}), std::length_error);
 }
 
-TEST_CASE("random bytes end their own connection and nothing else") {
+TEST_CASE_TEMPLATE("random bytes end their own connection and nothing else", links, plain_links, tls_links) {
+  const links kind;
   working_link link({.secret = "s", .heartbeat_interval = 20ms});
   for_each_seed(30, [&](std::uint64_t seed) {
     std::mt19937_64 random(seed);
@@ -95,7 +50,7 @@ TEST_CASE("a peer of ours that sends no frames is lost, and nothing else") {
     std::mt19937_64 random(seed);
     working_link link({.secret = "s", .heartbeat_interval = 20ms});
     bare_socket peer(link.b->endpoint());
-    peer.introduce({"s", ""});
+    introduce(peer, {"s", ""});
     if (seed % 2 == 0) {
       auto head = encode_head(with_floats(1000), {});
       head[random() % head.size()] ^= static_cast<std::byte>(1 + random() % 255);
@@ -109,7 +64,8 @@ TEST_CASE("a peer of ours that sends no frames is lost, and nothing else") {
   });
 }
 
-TEST_CASE("half handshakes end within their time") {
+TEST_CASE_TEMPLATE("half handshakes end within their time", links, plain_links, tls_links) {
+  const links kind;
   working_link link({.secret = "s", .heartbeat_interval = 20ms, .handshake_timeout = 100ms});
   handshake shake(handshake::role::dialer, {"s", ""}, "me");
   const auto hello = shake.output();
@@ -135,7 +91,8 @@ TEST_CASE("half handshakes end within their time") {
   link.check();
 }
 
-TEST_CASE("300 idle connections disturb neither a link nor who comes after") {
+TEST_CASE_TEMPLATE("300 idle connections disturb neither a link nor who comes after", links, plain_links, tls_links) {
+  const links kind;
   working_link link({.secret = "s", .handshake_timeout = 60s, .unauthenticated_max = 50});
   std::vector<bare_socket> idle;
   for (int i = 0; i < 300; ++i) {

@@ -143,6 +143,20 @@ TEST_CASE("fault: a machine is cut off, is declared lost by its silence, and com
   CHECK(comes_true([&] { return far->ended(); }, std::chrono::seconds(10)));
 }
 
+TEST_CASE("fault: the head stands still for longer than its nodes wait, and goes on with them as new ones") {
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, cluster_job(steps) + arguments{"--nodes", "2"});
+  REQUIRE(reaches(head, 200));
+  head.signal(SIGSTOP);
+  CHECK(comes_true([&] {
+    return says(read_file(run_folder(folder) / "nodes" / "node-1.log"), "no sign of life") &&
+           says(read_file(run_folder(folder) / "nodes" / "node-2.log"), "no sign of life");
+  }));
+  head.signal(SIGCONT);
+  require_same(summary_of(head));
+}
+
 TEST_CASE("fault: a process is wedged, is declared lost by its silence, and disturbs nobody when it wakes") {
   const scratch_folder folder;
   prepare(folder);

@@ -106,10 +106,7 @@ job_places places_on(std::shared_ptr<cluster_head> head, job_context_ptr context
     return names;
   };
   places.describe = [head](const std::string& actor) {
-    const auto who = role_of(actor);
-    if (who.kind == role_kind::other)
-      return std::string{};
-    const auto home = home_of(head->board(), who);
+    const auto home = home_of(head->board(), role_of(actor));
     return home == head_node ? std::string{"the head"} : fmt::format("node {}", home);
   };
   places.membership = head->membership();

@@ -36,6 +36,8 @@ class coordinator {
     started.supervisor = "root";
     started.child = born.name;
     started.incarnation = born.incarnation;
+    if (places_.describe)
+      started.where = places_.describe(born.name);
     log_->event(started);
     tree_ = spawn_job_tree(self_->system(), *context_, places_.spawn, born.names, me_);
     self_->link_to(tree_);  // either takes the other down

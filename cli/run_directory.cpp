@@ -19,6 +19,7 @@ constexpr auto configuration_name = "config.toml";
 constexpr auto metrics_name = "metrics.jsonl";
 constexpr auto events_name = "events.jsonl";
 constexpr auto summary_name = "summary.json";
+constexpr auto node_logs_name = "nodes";
 constexpr std::array run_files{configuration_name, metrics_name, events_name, summary_name};
 
 }  // namespace
@@ -46,6 +47,7 @@ void run_directory::open(const std::string& resolved_configuration) {
     for (const auto* name : run_files)
       fs::remove(path_ / name);
     fs::remove_all(checkpoints());
+    fs::remove_all(path_ / node_logs_name);
   }
   fs::create_directories(path_);
   write_file(configuration_name, resolved_configuration);

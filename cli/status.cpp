@@ -81,7 +81,17 @@ exit_code show(const status_options& options) {
   } else {
     endpoint = read_launch_environment().head.value_or(fmt::format("127.0.0.1:{}", default_port));
   }
-  const auto status = ask(endpoint, access);
+  const auto status = [&] {
+    try {
+      return ask(endpoint, access);
+    } catch (const system_error& fault) {
+      if (!found)
+        throw;
+      throw system_error(fmt::format("{}: its head does not answer: {}\nhelp: where its process was killed, `troupe train "
+                                     "--resume` goes on from the last cut",
+                                     options.where, fault.what()));
+    }
+  }();
   if (options.json)
     fmt::print("{}\n", status.dump(2));
   else

@@ -109,7 +109,7 @@ struct result {
 };
 
 inline result run(const scratch_folder& folder, const std::vector<std::string>& arguments) {
-  const process child(folder, arguments);
+  const process child(folder, arguments, "run.");  // beside others in this folder
   const int code = child.wait();
   return {code, child.out(), child.err()};
 }

@@ -92,6 +92,7 @@ TEST_CASE("clean: after SIGKILL of the head, stopped nodes included") {
   CHECK(comes_true([&] { return processes_in(folder).empty(); }));
   const auto late = run(folder, {"status", "runs/small"});
   CHECK(late.code == 5);
+  CHECK(says(late.err, "--resume"));
 }
 
 TEST_CASE("clean: a node that cannot take part says why, leaves, and disturbs nobody") {
@@ -110,6 +111,33 @@ TEST_CASE("clean: a node that cannot take part says why, leaves, and disturbs no
   CHECK(summary["restarts"] == 0);
   CHECK(says(head.err(), "cannot take part"));
   CHECK(good->wait() == 0);
+}
+
+TEST_CASE("clean: a job whose own processes cannot take part fails with their reason, and does not wait for others") {
+  const scratch_folder folder;
+  prepare(folder);
+  const arguments with_input{"/bin/sh", "-c", "exec \"$@\" < text.txt", "sh"};
+  const process head(folder, cluster_job(200) + arguments{"--nodes", "2", "data.path=/dev/stdin"}, {}, with_input);
+  CHECK(head.wait() == 3);
+  CHECK(says(head.err(), "error: /dev/stdin: the head's data cannot be opened on this node"));
+  require_clean(folder, of_a_run);
+}
+
+TEST_CASE("clean: a node that drains while the job ends leaves as it was told to, whichever comes first") {
+  for (int i = 0; i < 5; ++i) {
+    CAPTURE(i);
+    const scratch_folder folder;
+    prepare(folder);
+    const process head(folder, cluster_job(150) + arguments{"--listen", "127.0.0.1:0", "--min-nodes", "2"});
+    const auto endpoint = head_endpoint(folder);
+    const auto stays = start_node(folder, endpoint, "stays");
+    const auto leaves = start_node(folder, endpoint, "leaves");
+    reaches(head, 110 + 10 * i);
+    leaves->signal(SIGTERM);
+    CHECK(leaves->wait() == 0);
+    CHECK(stays->wait() == 0);
+    require_exactly_once(summary_of(head), 150);
+  }
 }
 
 TEST_CASE("clean: a node that is told to leave before it has joined leaves") {

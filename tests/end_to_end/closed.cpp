@@ -2,7 +2,6 @@
 
 #include <random>
 
-#include "runtime/cluster/build_id.hpp"
 #include "runtime/transport/handshake.hpp"
 #include "tests/end_to_end/cluster_run.hpp"
 #include "tests/runtime/transport/support.hpp"
@@ -51,9 +50,9 @@ TEST_CASE("closed: strangers at the head's and at a node's port disturb no runni
   const auto endpoint = head_endpoint(folder);
   REQUIRE(reaches(head, 50));
   const auto file = nlohmann::json::parse(read_file(run_folder(folder) / "cluster.json"));
-  const handshake_identity ours{file["secret"], build_id()};
   const auto status = status_of(folder);
   REQUIRE(status);
+  const handshake_identity ours{file["secret"], (*status)["nodes"][0]["resources"]["build"]};
   const std::vector<std::string> ports{endpoint, (*status)["nodes"][0]["endpoint"]};
 
   std::vector<bare_socket> idle;

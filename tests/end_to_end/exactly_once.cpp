@@ -3,6 +3,7 @@
 #include <random>
 
 #include "tests/end_to_end/cluster_run.hpp"
+#include "tests/seeds.hpp"
 
 using namespace troupe;
 
@@ -12,7 +13,7 @@ TEST_CASE("bounded and async: nodes die, join and drain, the head is killed and 
     CAPTURE(mode);
     const scratch_folder folder;
     prepare(folder);
-    std::mt19937_64 random(11);
+    std::mt19937_64 random(seed_from_environment("TROUPE_SEED", 11));
     const auto endpoint = fmt::format("127.0.0.1:{}", free_port());
     auto words = cluster_job(steps) + arguments{"consistency.mode=" + mode, "--listen", endpoint, "--nodes", "2"};
     const auto kill_one = [&] {

@@ -9,7 +9,7 @@ using nlohmann::json;
 
 namespace {
 
-constexpr std::uint64_t steps = 1200;
+constexpr std::uint64_t steps = 2500;  // enough for who is lost to come back
 
 void require_same(const json& summary) {
   static const auto calm = calm_fingerprint(cluster_job(steps));
@@ -135,12 +135,26 @@ TEST_CASE("fault: a machine is cut off, is declared lost by its silence, and com
   const auto far = start_node(folder, endpoint, "far", secret, machine.runner());
   REQUIRE(reaches(head, 200));
   machine.cut_cable();
-  REQUIRE(comes_true([&] { return says(head.err(), "silent"); }));
+  REQUIRE(comes_true([&] { return says(head.err(), "no sign of life"); }));
   REQUIRE(comes_true([&] { return says(far->err(), "looking for the head"); }));
   machine.mend_cable();
   require_same(summary_of(head));
   CHECK(near->wait() == 0);
   CHECK(comes_true([&] { return far->ended(); }, std::chrono::seconds(10)));
+}
+
+TEST_CASE("fault: the head stands still for longer than its nodes wait, and goes on with them as new ones") {
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, cluster_job(steps) + arguments{"--nodes", "2"});
+  REQUIRE(reaches(head, 200));
+  head.signal(SIGSTOP);
+  CHECK(comes_true([&] {
+    return says(read_file(run_folder(folder) / "nodes" / "node-1.log"), "no sign of life") &&
+           says(read_file(run_folder(folder) / "nodes" / "node-2.log"), "no sign of life");
+  }));
+  head.signal(SIGCONT);
+  require_same(summary_of(head));
 }
 
 TEST_CASE("fault: a process is wedged, is declared lost by its silence, and disturbs nobody when it wakes") {
@@ -156,7 +170,7 @@ TEST_CASE("fault: a process is wedged, is declared lost by its silence, and dist
   const auto status = status_of(folder);
   REQUIRE(status);
   CHECK(nodes_of(*status).size() == 2);
-  const auto number = wait_for_loss(folder, "silent");
+  const auto number = wait_for_loss(folder, "no sign of life");
   wedged->signal(SIGCONT);
   REQUIRE(comes_true([&] { return head.ended() || says(wedged->err(), "as node 3"); }));
   require_same(summary_of(head));

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -60,6 +61,7 @@ class proxy {
       ::close(each[0]);
       ::close(each[1]);
     };
+    const int on = 1;
     while (!ending_) {
       if (tear_.exchange(false)) {
         for (const auto& each : pairs)
@@ -79,6 +81,8 @@ class proxy {
       if (watched[0].revents != 0) {
         const int near = ::accept4(listening_, nullptr, nullptr, SOCK_CLOEXEC);
         const int far = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        for (const int end : {near, far})  // or a small message waits for the other side's word on the one before
+          ::setsockopt(end, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         if (::connect(far, reinterpret_cast<const sockaddr*>(&to_), sizeof to_) == 0) {
           pairs.push_back({near, far});
           ++count_;

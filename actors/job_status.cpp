@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "runtime/supervision/errc.hpp"
+
 namespace troupe {
 
 namespace {
@@ -63,7 +65,7 @@ void job_status::note(const child_event& event) {
       actor = {"running", event.where, event.incarnation};
       return;
     case child_event::kind::restarting:
-      actor.state = "restarting";
+      actor.state = is(event.reason, errc::moved) ? "moving" : "restarting";
       return;
     case child_event::kind::stopped:
       actor.state = "stopped";
@@ -71,6 +73,8 @@ void job_status::note(const child_event& event) {
     case child_event::kind::abandoned:
     case child_event::kind::escalated:
     case child_event::kind::ended:
+      if (is(event.reason, errc::moved))
+        return;  // it was asked to
       actor.state = event.what == child_event::kind::abandoned ? "abandoned" : "ended";
       failures_.push_back({std::chrono::system_clock::now(), event.child, event.explanation});
       if (failures_.size() > failures_max)

@@ -2,7 +2,18 @@
 
 #include <fmt/format.h>
 
+#include "runtime/supervision/errc.hpp"
+
 namespace troupe {
+
+namespace {
+
+/// Whether there is nothing to add about where it happened.
+bool says_where(const child_event& event) {
+  return event.where.empty() || event.explanation.find(event.where) != std::string::npos;
+}
+
+}  // namespace
 
 reporter::reporter(console& people, run_directory& run, const options& chosen)
     : people_(people), run_(run), options_(chosen) {
@@ -73,9 +84,12 @@ void reporter::on_event(const child_event& event) {
   add_event(to_json(event));
   using kind = child_event::kind;
   // Starts and stops are the ordinary course of things.
-  if (event.what == kind::restarting)
-    people_.say(fmt::format("restart | {}{}", event.explanation,
-                            event.where.empty() ? std::string{} : fmt::format(" (it was on {})", event.where)));
+  if (event.what == kind::restarting && is(event.reason, errc::moved))
+    people_.say(fmt::format("move | {} leaves {}", event.child, event.where));
+  else if (event.what == kind::restarting && says_where(event))
+    people_.say("restart | " + event.explanation);
+  else if (event.what == kind::restarting)
+    people_.say(fmt::format("restart | {} (it was on {})", event.explanation, event.where));
   else if (event.what == kind::escalated)
     people_.warn(fmt::format("warning: {} gave up: {}", event.supervisor, event.explanation));
   else if (event.what == kind::abandoned)

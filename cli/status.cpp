@@ -41,7 +41,7 @@ json ask(const std::string& endpoint, const cluster_access& access) {
 
 void print(const json& status) {
   const auto& job = status["job"];
-  fmt::print("step {} | loss {:.4f} | {:.1f} ms a step | {} tok/s | {} rollbacks | last cut at step {}\n",
+  fmt::print("step {} | loss {:.4f} | {:.1f} ms a step | {} tok/s | {} rolled back | last cut at step {}\n",
              job["step"].get<std::uint64_t>(), job["loss"].get<double>(), job["seconds_per_step"].get<double>() * 1e3,
              format_quantity(job["tokens_per_second"].get<double>()), job["rollbacks"].get<std::uint64_t>(),
              job["last_cut_step"].get<std::uint64_t>());

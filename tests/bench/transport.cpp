@@ -3,10 +3,11 @@
 ///
 ///     build/bin/bench_transport [ROUNDS] [NAME...]     5 rounds; NAME: troupe, troupe-tls, ucx, caf
 ///
-///               round trip us   one way GB/s   each way GB/s
-///     troupe              8.1           5.24            1.43
-///     ucx                 8.1           1.89            0.76
-///     caf                28.5           0.89            0.26
+///                 round trip us   one way GB/s   each way GB/s
+///     troupe                9.0           5.76            2.45
+///     troupe-tls           15.0           1.25            0.66
+///     ucx                  46.4           2.37            1.07
+///     caf                  28.3           1.27            0.39
 ///
 /// (on 2 cores that were busy with other things; on idle ones a round trip waits for two of them to wake up.)
 ///

@@ -37,7 +37,7 @@ void harass(const std::string& endpoint, const handshake_identity& ours, std::mt
   }
   // Somebody who knows the secret, and says what makes no sense.
   bare_socket insider(endpoint);
-  insider.introduce(ours);
+  introduce(insider, ours);
 }
 
 }  // namespace

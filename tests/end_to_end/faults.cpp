@@ -127,7 +127,7 @@ TEST_CASE("fault: a machine is cut off, is declared lost by its silence, and com
   const scratch_folder folder;
   prepare(folder);
   write_file(folder, "secret", "of this test");
-  const arguments secret{"--secret-file", "secret"};
+  const arguments secret{"--secret-file", "secret", "--insecure"};
   const process head(folder, cluster_job(steps) + secret +
                                  arguments{"--listen", fmt::format("{}:0", other_machine::here), "--min-nodes", "2"});
   const auto endpoint = head_endpoint(folder);

@@ -30,7 +30,8 @@ TEST_CASE("misuse: impossible clusters are refused before anything is started") 
   require_refused(train({"--listen", "127.0.0.1:http"}), 2, {"--listen", "'http' is no port", "127.0.0.1:"});
   require_refused(train({"--listen", "127.0.0.1:70000"}), 2, {"--listen", "'70000' is no port"});
   require_refused(train({"--listen", "0.0.0.0:0"}), 2, {"0.0.0.0", "without a secret", "TROUPE_SECRET", "--secret-file"});
-  require_refused(train({"--listen", "192.0.2.1:0", "--secret-file", "small.toml"}), 5, {"192.0.2.1"});
+  require_refused(train({"--listen", "0.0.0.0:0", "--secret-file", "small.toml"}), 2, {"0.0.0.0", "--tls", "--insecure"});
+  require_refused(train({"--listen", "192.0.2.1:0", "--secret-file", "small.toml", "--insecure"}), 5, {"192.0.2.1"});
   require_refused(train({"--nodes", "2", "--min-nodes", "3"}), 2, {"--min-nodes", "3", "2"});
   require_refused(train({"--min-nodes", "3"}), 2, {"--min-nodes", "--listen"});
   require_refused(train({"--chaos", "node/1@5"}), 2, {"node/1", "--nodes"});

@@ -54,6 +54,7 @@ std::size_t measure_process_bytes(transformer_settings shape, job_settings setti
   const auto tokens = static_cast<std::size_t>(32 * shape.context);  // enough for a validation split
   inputs.data = make_token_dataset(std::vector<std::int32_t>(tokens, 1), shape.vocabulary);
   inputs.context = shape.context;
+  cpu_device().trim();  // an earlier job's tensors are none of this one's
   malloc_trim(0);  // what reading the data left on the heap, the run to come may not have
   forget_peak();
   const auto before = peak_resident_bytes();

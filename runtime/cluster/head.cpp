@@ -25,28 +25,12 @@ void cluster_head::start(const directory_actor& names) {
   };
   membership_ = spawn_membership(system_, post_, board_, options_.documents, names, std::move(hooks));
   post_->host(membership_name, 1, membership_);
-  carrier_->start({[weak](link_id link, const std::string& text) {
-                     const auto me = weak.lock();
-                     return me ? me->introduced(link, text) : introduction_reply{false, "this head has ended"};
-                   },
-                   [weak](link_id link, parcel what) {
-                     const auto me = weak.lock();
-                     if (!me)
-                       return;
-                     node_id from = head_node;
-                     {
-                       const std::lock_guard lock(me->mutex_);
-                       const auto found = me->nodes_.find(link);
-                       if (found == me->nodes_.end())
-                         return;  // expelled
-                       from = found->second;
-                     }
-                     me->post_->receive(from, std::move(what));
-                   },
-                   [weak](link_id link, const std::string& evidence) {
-                     if (const auto me = weak.lock())
-                       me->lost(link, evidence);
-                   }});
+  carrier_->start(events_for(weak));
+}
+
+void cluster_head::arrived(link_id link, parcel what) {
+  if (const auto from = links_.find(link))  // not expelled
+    post_->receive(*from, std::move(what));
 }
 
 std::string cluster_head::describe() const {
@@ -81,10 +65,7 @@ introduction_reply cluster_head::introduced(link_id link, const std::string& tex
         break;
     }
     const auto node = board_->add(std::move(who.offer));
-    {
-      const std::lock_guard lock(mutex_);
-      nodes_[link] = node;
-    }
+    links_.add(link, node);
     post_->connect(node, link);
     caf::anon_send(membership_, node_arrived{node});
     return {true, encode(welcome{options_.cluster, node})};
@@ -95,35 +76,22 @@ introduction_reply cluster_head::introduced(link_id link, const std::string& tex
 
 /// First the board, so that nobody is placed there any more; then the handles, whose ends make supervisors act.
 void cluster_head::lost(link_id link, const std::string& evidence) {
-  node_id node = head_node;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = nodes_.find(link);
-    if (found == nodes_.end())
-      return;
-    node = found->second;
-    nodes_.erase(found);
-  }
-  const bool left = board_->find(node)->state == node_state::leaving;
-  const auto why = left ? "it left" : evidence;
-  if (!board_->remove(node, why))
+  const auto node = links_.remove(link);
+  if (!node)
     return;
-  post_->disconnect(node, why);
-  caf::anon_send(membership_, node_departed{node, why, left});
+  const bool left = board_->find(*node)->state == node_state::leaving;
+  const auto why = left ? "it left" : evidence;
+  if (!board_->remove(*node, why))
+    return;
+  post_->disconnect(*node, why);
+  caf::anon_send(membership_, node_departed{*node, why, left});
 }
 
 void cluster_head::expel(node_id node, const std::string& evidence) {
   if (!board_->remove(node, evidence))
     return;
-  link_id link = 0;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [each, id] : nodes_)
-      if (id == node)
-        link = each;
-    nodes_.erase(link);
-  }
-  carrier_->close(link);
+  for (const auto link : links_.remove_all(node))
+    carrier_->close(link);
   post_->disconnect(node, evidence);
 }
 

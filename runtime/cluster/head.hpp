@@ -4,14 +4,13 @@
 /// spawns actors there.
 
 #include <functional>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include <caf/all.hpp>
 
+#include "runtime/cluster/links.hpp"
 #include "runtime/cluster/membership.hpp"
 #include "runtime/transport/network.hpp"
 #include "runtime/transport/remoting.hpp"
@@ -46,9 +45,13 @@ class cluster_head : public std::enable_shared_from_this<cluster_head> {
  private:
   /// The answer to whoever asks how things are: JSON, see cli/README.md.
   std::string describe() const;
-  introduction_reply introduced(link_id link, const std::string& text);
-  void lost(link_id link, const std::string& evidence);
   void expel(node_id node, const std::string& evidence);
+
+  template <class Member>
+  friend network_events events_for(std::weak_ptr<Member> who);
+  introduction_reply introduced(link_id link, const std::string& text);
+  void arrived(link_id link, parcel what);
+  void lost(link_id link, const std::string& evidence);
 
   caf::actor_system& system_;
   std::shared_ptr<network> carrier_;
@@ -56,9 +59,7 @@ class cluster_head : public std::enable_shared_from_this<cluster_head> {
   std::shared_ptr<remoting> post_;
   std::shared_ptr<cluster_board> board_;
   caf::actor membership_;
-
-  std::mutex mutex_;
-  std::map<link_id, node_id> nodes_;
+  node_links links_;
 };
 
 }  // namespace troupe

@@ -19,38 +19,21 @@ cluster_node::cluster_node(caf::actor_system& system, std::shared_ptr<network> c
 
 void cluster_node::join(const std::string& head_endpoint, std::function<void(const dial_result&)> on_failure) {
   const auto weak = weak_from_this();
-  carrier_->start({[weak](link_id link, const std::string& text) {
-                     const auto me = weak.lock();
-                     return me ? me->introduced(link, text) : introduction_reply{false, "this node has ended"};
-                   },
-                   [weak](link_id link, parcel what) {
-                     const auto me = weak.lock();
-                     if (!me)
-                       return;
-                     node_id from = head_node;
-                     {
-                       const std::lock_guard lock(me->mutex_);
-                       const auto peer = me->peers_.find(link);
-                       if (link != me->head_link_ && peer == me->peers_.end())
-                         return;  // a peer that was forgotten
-                       from = link == me->head_link_ ? head_node : peer->second;
-                     }
-                     me->post_->receive(from, std::move(what));
-                   },
-                   [weak](link_id link, const std::string& evidence) {
-                     if (const auto me = weak.lock())
-                       me->lost(link, evidence);
-                   }});
+  carrier_->start(events_for(weak));
   options_.offer.endpoint = carrier_->endpoint();
   introduction mine;
   mine.what = introduction::kind::join;
   mine.offer = options_.offer;
   carrier_->dial(head_endpoint, encode(mine),
                  [weak, on_failure = std::move(on_failure)](const dial_result& result) {
-                   if (result.link == 0)
+                   const auto me = weak.lock();
+                   if (result.link == 0 || !me)
                      return on_failure(result);
-                   if (const auto me = weak.lock())
+                   try {
                      me->joined(result);
+                   } catch (const input_error& fault) {
+                     on_failure({0, fault.what(), true});
+                   }
                  });
 }
 
@@ -60,16 +43,15 @@ void cluster_node::joined(const dial_result& result) {
   {
     const std::lock_guard lock(mutex_);
     cluster_ = given.cluster;
-    head_link_ = result.link;
     for (const auto& [link, cluster] : unverified_)
-      if (const auto peer = peers_.find(link); peer != peers_.end() && cluster != cluster_)
-        strangers.push_back(peer->second);
+      if (const auto peer = links_.find(link); peer && cluster != cluster_)
+        strangers.push_back(*peer);
     unverified_.clear();
   }
   for (const auto each : strangers)
     forget(each, "it belongs to another cluster");
   post_->become(given.node);
-  post_->connect(head_node, result.link);
+  connect(head_node, result.link);
   const auto weak = weak_from_this();
   agent_hooks hooks;
   hooks.prepare = options_.prepare;
@@ -115,9 +97,13 @@ introduction_reply cluster_node::introduced(link_id link, const std::string& tex
 }
 
 void cluster_node::connect(node_id peer, link_id link) {
-  const std::lock_guard lock(mutex_);
-  peers_[link] = peer;
+  links_.add(link, peer);
   post_->connect(peer, link);
+}
+
+void cluster_node::arrived(link_id link, parcel what) {
+  if (const auto from = links_.find(link))  // not forgotten
+    post_->receive(*from, std::move(what));
 }
 
 void cluster_node::meet(const std::vector<peer_endpoint>& peers, std::function<void(peers_met)> done) {
@@ -151,39 +137,20 @@ void cluster_node::meet(const std::vector<peer_endpoint>& peers, std::function<v
 }
 
 void cluster_node::forget(node_id peer, const std::string& evidence) {
-  std::vector<link_id> links;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [link, node] : peers_)
-      if (node == peer)
-        links.push_back(link);
-    for (const auto link : links)
-      peers_.erase(link);
-  }
-  for (const auto link : links)
+  for (const auto link : links_.remove_all(peer))
     carrier_->close(link);
   post_->disconnect(peer, evidence);
 }
 
 void cluster_node::lost(link_id link, const std::string& evidence) {
-  node_id peer = head_node;
-  caf::actor agent;
-  {
-    const std::lock_guard lock(mutex_);
-    agent = agent_;
-    if (link != head_link_) {
-      const auto found = peers_.find(link);
-      if (found == peers_.end())
-        return;
-      peer = found->second;
-      peers_.erase(found);
-    }
-  }
-  post_->disconnect(peer, evidence);
-  if (peer == head_node)
-    caf::anon_send(agent, head_lost{evidence});
+  const auto peer = links_.remove(link);
+  if (!peer)
+    return;
+  post_->disconnect(*peer, evidence);
+  if (*peer == head_node)
+    caf::anon_send(agent(), head_lost{evidence});
   else
-    caf::anon_send(agent, peer_silent{peer, evidence});
+    caf::anon_send(agent(), peer_silent{*peer, evidence});
 }
 
 // -- from this process --------------------------------------------------------------

@@ -13,6 +13,7 @@
 
 #include "runtime/cluster/agent.hpp"
 #include "runtime/cluster/introduction.hpp"
+#include "runtime/cluster/links.hpp"
 #include "runtime/transport/network.hpp"
 #include "runtime/transport/remoting.hpp"
 
@@ -44,22 +45,25 @@ class cluster_node : public std::enable_shared_from_this<cluster_node> {
   caf::actor agent() const;
 
  private:
+  template <class Member>
+  friend network_events events_for(std::weak_ptr<Member> who);
   introduction_reply introduced(link_id link, const std::string& text);
+  void arrived(link_id link, parcel what);
+  void lost(link_id link, const std::string& evidence);
+
   void joined(const dial_result& result);
   void meet(const std::vector<peer_endpoint>& peers, std::function<void(peers_met)> done);
   void forget(node_id peer, const std::string& evidence);
   void connect(node_id peer, link_id link);
-  void lost(link_id link, const std::string& evidence);
 
   caf::actor_system& system_;
   std::shared_ptr<network> carrier_;
   cluster_node_options options_;
   std::shared_ptr<remoting> post_;
 
+  node_links links_;
   mutable std::mutex mutex_;
   std::string cluster_;
-  link_id head_link_ = 0;
-  std::map<link_id, node_id> peers_;
   std::map<link_id, std::string> unverified_;  // peers that dialled before the head's welcome was read: their cluster
   caf::actor agent_;
 };

@@ -139,7 +139,18 @@ std::size_t handshake::size_max(message what) const {
   if (!fits)
     throw handshake_error(fmt::format("message {} has no place in the handshake here", static_cast<unsigned>(what)),
                           false);
-  return what == message::proof ? proof_bytes : what == message::proof_rejected ? 0 : introduction_bytes_max;
+  switch (what) {
+    case message::proof:
+      return proof_bytes;
+    case message::proof_rejected:
+      return 0;
+    case message::introduction:
+      return introduction_bytes_max;
+    case message::accepted:
+    case message::refused:
+      return reply_bytes_max;
+  }
+  return 0;
 }
 
 void handshake::read_message(message what, std::span<const std::byte> content) {
@@ -180,9 +191,8 @@ void handshake::put(message what, std::span<const std::byte> content) {
 }
 
 std::vector<std::byte> handshake::answer(const introduction_reply& reply) {
-  if (reply.text.size() > introduction_bytes_max)
-    throw std::length_error(fmt::format("a reply has {} bytes, more than {}", reply.text.size(),
-                                        introduction_bytes_max));
+  if (reply.text.size() > reply_bytes_max)
+    throw std::length_error(fmt::format("a reply has {} bytes, more than {}", reply.text.size(), reply_bytes_max));
   std::vector<std::byte> out(message_head_bytes);
   put_number(&out[0], static_cast<std::uint32_t>(reply.accepted ? message::accepted : message::refused));
   put_number(&out[4], static_cast<std::uint32_t>(reply.text.size()));

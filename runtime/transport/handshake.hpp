@@ -23,7 +23,8 @@ namespace troupe {
 inline constexpr std::uint32_t tcp_protocol_version = 1;
 
 inline constexpr std::size_t build_bytes_max = 80;
-inline constexpr std::size_t introduction_bytes_max = 64 * 1024;  ///< and of a reply's text
+inline constexpr std::size_t introduction_bytes_max = 64 * 1024;
+inline constexpr std::size_t reply_bytes_max = std::size_t{16} << 20;  ///< of a reply's text, which may be a long status
 
 /// What a hello begins with.
 inline constexpr std::string_view hello_magic = "TROUPE\r\n";

@@ -80,6 +80,11 @@ class GPT(nn.Module):
 
 
 model = GPT()
+# As GPT-2 begins, and Troupe: PyTorch's own embeddings saturate the softmax, whose denormal gradients cost a processor
+# ten times the time.
+for module in model.modules():
+    if isinstance(module, (nn.Linear, nn.Embedding)):
+        nn.init.normal_(module.weight, std=0.02)
 if world_size > 1:
     model = nn.parallel.DistributedDataParallel(model)
 matrices = [p for p in model.parameters() if p.dim() >= 2]

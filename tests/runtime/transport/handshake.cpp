@@ -162,5 +162,5 @@ TEST_CASE("whatever a stranger says, a handshake ends or waits") {
 TEST_CASE("texts beyond their bounds are not sent") {
   CHECK_THROWS_AS(handshake(role::dialer, {"s", std::string(81, 'b')}, ""), std::length_error);
   CHECK_THROWS_AS(handshake(role::dialer, {"s", "b"}, std::string(introduction_bytes_max + 1, 'x')), std::length_error);
-  CHECK_THROWS_AS(handshake::answer({true, std::string(introduction_bytes_max + 1, 'x'), false}), std::length_error);
+  CHECK_THROWS_AS(handshake::answer({true, std::string(reply_bytes_max + 1, 'x'), false}), std::length_error);
 }

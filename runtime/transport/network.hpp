@@ -55,7 +55,7 @@ class network {
   /// Hands a parcel over. Parcels of one link arrive in the order of their sending, each once, or the link is lost.
   /// Thread safe. Where more than a stated number of bytes wait for a slow receiver, a call with tensors blocks until
   /// there is room or the link is lost; one without never blocks. On an unknown link nothing happens: its loss was or
-  /// will be told.
+  /// will be told. Throws std::length_error for a parcel beyond what the network carries at once.
   virtual void send(link_id link, parcel message) = 0;
 
   /// Ends a link after what was handed over has left, or after a bounded time. No on_lost follows.

@@ -40,7 +40,6 @@ class cluster_head : public std::enable_shared_from_this<cluster_head> {
   const cluster_board& board() const noexcept { return *board_; }
   const caf::actor& membership() const noexcept { return membership_; }
   std::string endpoint() const { return carrier_->endpoint(); }
-  remoting_counters counters() const { return post_->counters(); }
 
  private:
   /// The answer to whoever asks how things are: JSON, see cli/README.md.

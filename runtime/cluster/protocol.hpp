@@ -15,9 +15,7 @@
 /// other while both still reach the head are a fault of the network between them: after `peer_grace` the head lets
 /// the later one of them go.
 
-#include <chrono>
 #include <cstdint>
-#include <map>
 #include <string>
 #include <vector>
 

@@ -241,11 +241,6 @@ void remoting::connect(node_id node, link_id link) {
   links_[node] = link;
 }
 
-bool remoting::connected(node_id node) const {
-  const std::lock_guard lock(mutex_);
-  return links_.count(node) > 0;
-}
-
 void remoting::disconnect(node_id node, const std::string& evidence) {
   std::vector<caf::actor> lost;
   {

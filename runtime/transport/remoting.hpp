@@ -66,7 +66,6 @@ class remoting : public std::enable_shared_from_this<remoting> {
   void connect(node_id node, link_id link);
   /// Ends all handles to actors of `node`, with errc::node_lost.
   void disconnect(node_id node, const std::string& evidence);
-  bool connected(node_id node) const;
 
   /// Something came over a link that belongs to node `from`.
   void receive(node_id from, const parcel& what);

@@ -14,6 +14,19 @@ namespace {
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
+/// A row of a turned operand: a vector longer than it has to be, so that rows do not all fall into the same few sets
+/// of a cache.
+constexpr std::int64_t turned_row(std::int64_t width) { return ceil_div(width, lanes) * lanes + lanes; }
+
+/// Depth of the pieces in which a transposed left operand is turned, while they are in the cache.
+constexpr std::int64_t turned_depth = 384;
+/// Rows of such a piece: with more, it is out of the second-level cache before it is used.
+constexpr std::int64_t turned_rows_max = 768;
+/// Columns of a transposed right operand that one task turns.
+constexpr std::int64_t turned_columns = 64;
+/// A right operand is turned where as many rows gain from it.
+constexpr std::int64_t turned_for_rows = 512;
+
 /// Equal parts of c (but the last of a row or column), each the work of one thread.
 struct tile_extent {
   std::int64_t rows, columns;
@@ -30,15 +43,17 @@ bool is_packed(const tile_extent& tile) {
 }
 
 /// Halves sides until there are two tiles, where that is worth waking a helper; then on, as long as tiles are large
-/// and oneDNN gets no slower for it; and in any case until a tile takes no more than about ten milliseconds.
+/// and oneDNN gets no slower for it; and in any case until a tile takes no more than about fifteen milliseconds.
 tile_extent tile_of(const gemm_shape& shape, bool turns_a) {
-  constexpr double flops_min = 8e6, flops_some = 100e6, flops_max = 2e9;
+  constexpr double flops_min = 8e6, flops_some = 100e6, flops_max = 2.5e9;
   constexpr std::int64_t side_min = 128, side_full = 768;
   constexpr std::int64_t row_unit = 8, column_unit = 48;  // oneDNN's own tile with AVX-512
   const auto half = [](std::int64_t side, std::int64_t unit) { return ceil_div(ceil_div(side, 2), unit) * unit; };
   const tile_extent whole{shape.rows, shape.columns};
   tile_extent tile = whole;
-  for (bool is_whole = true;; is_whole = false) {
+  while (turns_a && tile.rows > turned_rows_max)
+    tile.rows = half(tile.rows, row_unit);
+  for (bool is_whole = tile.rows == whole.rows;; is_whole = false) {
     const tile_extent fewer_rows{half(tile.rows, row_unit), tile.columns};
     const tile_extent fewer_columns{tile.rows, half(tile.columns, column_unit)};
     // Tiles side by side each turn the same rows of a, which matters where they are narrow.
@@ -81,17 +96,6 @@ void multiply(const gemm_shape& part, const matrix_view& a, const matrix_view& b
                  a.data, a.row, b.data, b.row, accumulate ? 1.0f : 0.0f, c, c_row);
   assert(status == dnnl_success);
 }
-
-/// A row of a turned operand: a vector longer than it has to be, so that rows do not all fall into the same few sets
-/// of a cache.
-constexpr std::int64_t turned_row(std::int64_t width) { return ceil_div(width, lanes) * lanes + lanes; }
-
-/// Depth of the pieces in which a transposed left operand is turned, while they are in the cache.
-constexpr std::int64_t turned_depth = 384;
-/// Columns of a transposed right operand that one task turns.
-constexpr std::int64_t turned_columns = 64;
-/// A right operand is turned where as many rows gain from it.
-constexpr std::int64_t turned_for_rows = 512;
 
 }  // namespace
 

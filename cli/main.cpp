@@ -8,6 +8,7 @@
 #include "cli/command.hpp"
 #include "runtime/config/diagnostics.hpp"
 #include "runtime/error.hpp"
+#include "runtime/transport/socket.hpp"
 
 namespace {
 
@@ -55,6 +56,7 @@ constexpr auto footer = R"(exit codes:
 }  // namespace
 
 int main(int argc, char** argv) {
+  troupe::raise_descriptor_limit();
   CLI::App app("Trains models as programs of actors.", "troupe");
   app.footer(footer);
   app.set_version_flag("--version", "troupe " TROUPE_VERSION);

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -39,6 +40,12 @@ struct socket_address {
 
   const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
 };
+
+/// Descriptors that this process may have at a time.
+std::size_t descriptor_limit() noexcept;
+
+/// Raises that limit as far as the system lets a process raise its own: many are given 1,024 and may have far more.
+void raise_descriptor_limit() noexcept;
 
 /// "10.0.0.7:4000", "[::1]:4000".
 std::string to_string(const socket_address& address);

@@ -57,7 +57,7 @@ void tcp_loop::accept_all() {
 
 /// Strangers cost a little memory each. The oldest has had the most time to say who it is.
 void tcp_loop::make_room_for_stranger() {
-  if (strangers_ < options_.unauthenticated_max)
+  if (strangers_ < strangers_max_)
     return;
   const auto oldest = std::ranges::find_if(connections_, [](const auto& each) { return each.second->is_stranger; });
   remove(*oldest->second);

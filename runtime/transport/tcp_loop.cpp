@@ -1,5 +1,6 @@
 #include "runtime/transport/tcp_loop.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <new>
@@ -15,13 +16,18 @@ namespace {
 
 /// From one connection at a time, so that the others, and the clock, get their turn.
 constexpr std::size_t receive_bytes_max = std::size_t{8} << 20;
+/// What strangers may have of this process's descriptors, which others need for files and links.
+constexpr std::size_t strangers_share = 4;
 /// A tick that is later than this many intervals says that this process stood still, not its peers.
 constexpr int late_intervals = 5;
 
 }  // namespace
 
 tcp_loop::tcp_loop(const tcp_options& options, link_table& links, poller& sockets)
-    : options_(options), links_(links), poller_(sockets) {
+    : options_(options),
+      links_(links),
+      poller_(sockets),
+      strangers_max_(std::clamp<std::size_t>(descriptor_limit() / strangers_share, 1, options.unauthenticated_max)) {
   if (options_.tls)
     tls_.emplace(*options_.tls);
 }

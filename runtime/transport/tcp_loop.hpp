@@ -108,6 +108,7 @@ class tcp_loop {
   std::map<link_id, std::unique_ptr<connection>> connections_;  ///< oldest first
   link_id next_id_ = listener_key + 1;                          ///< ids are the poller's keys, too
   std::size_t strangers_ = 0;                                   ///< that have not proved to know the secret
+  const std::size_t strangers_max_;
   clock::time_point next_tick_;
 
   std::mutex mutex_;

@@ -40,7 +40,8 @@ struct tcp_options {
   std::chrono::milliseconds handshake_timeout{5'000};
   std::chrono::milliseconds dial_timeout{10'000};     ///< for all of it: name, connection, handshake
   std::chrono::milliseconds close_timeout{5'000};     ///< for what was handed over before a `close`
-  /// Connections that have not proved to know the secret. One more ends the oldest of them.
+  /// Connections that have not proved to know the secret; no more than a quarter of the descriptors that this process
+  /// may have. One more ends the oldest of them. At least 1.
   std::size_t unauthenticated_max = 128;
 
   /// Called on the network's thread where a caller that speaks this protocol was turned away: for a log.

@@ -3,6 +3,7 @@
 #include <random>
 
 #include "runtime/transport/handshake.hpp"
+#include "runtime/transport/socket.hpp"
 #include "tests/end_to_end/cluster_run.hpp"
 #include "tests/runtime/transport/support.hpp"
 
@@ -55,8 +56,9 @@ TEST_CASE("closed: strangers at the head's and at a node's port disturb no runni
   const handshake_identity ours{file["secret"], (*status)["nodes"][0]["resources"]["build"]};
   const std::vector<std::string> ports{endpoint, (*status)["nodes"][0]["endpoint"]};
 
+  raise_descriptor_limit();
   std::vector<bare_socket> idle;
-  for (int i = 0; i < 300; ++i)
+  for (int i = 0; i < 1000; ++i)
     for (const auto& port : ports)
       idle.emplace_back(port);
   std::mt19937_64 random(3);
@@ -82,4 +84,36 @@ TEST_CASE("closed: strangers at the head's and at a node's port disturb no runni
   CHECK(summary["fingerprint"] == calm_fingerprint(cluster_job(steps)));
   CHECK(summary["restarts"] == 0);
   CHECK(summary["rollbacks"] == 0);
+}
+
+TEST_CASE("closed: over TLS the result is the same; who has no certificate of ours is refused, and told why") {
+  constexpr std::uint64_t steps = 1500;
+  const scratch_folder folder;
+  prepare(folder);
+  for (const auto* authority : {"ours", "theirs"})
+    REQUIRE(run(folder, {"certs", authority}).code == 0);
+  const process head(folder, cluster_job(steps) + arguments{"--listen", "127.0.0.1:0", "--tls", "ours", "--nodes", "2",
+                                                            "--min-nodes", "3"});
+  const auto endpoint = head_endpoint(folder);
+  const auto independent = start_node(folder, endpoint, "independent", {"--tls", "ours"});
+  REQUIRE(reaches(head, 50));
+
+  const auto foreign = start_node(folder, endpoint, "foreign", {"--tls", "theirs"});
+  CHECK(foreign->wait() == 3);
+  CHECK(says(foreign->err(), "refused"));
+  CHECK(says(foreign->err(), "authority"));
+  const auto plain = start_node(folder, endpoint, "plain");
+  CHECK(plain->wait() == 3);
+  CHECK(says(plain->err(), "TLS"));
+  const auto curious = run(folder, {"status", endpoint});
+  CHECK(curious.code == 3);
+  CHECK(says(curious.err, "TLS"));
+  const auto status = status_of(folder);
+  REQUIRE(status);
+  CHECK(nodes_of(*status).size() == 3);
+
+  const auto summary = summary_of(head);
+  CHECK(summary["fingerprint"] == calm_fingerprint(cluster_job(steps)));
+  CHECK(summary["restarts"] == 0);
+  CHECK(independent->wait() == 0);
 }

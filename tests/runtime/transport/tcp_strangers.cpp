@@ -1,7 +1,14 @@
 /// Who may not come in, and that a link does not notice them.
 
+#include <sys/resource.h>
+
+#include <cstring>
+#include <ctime>
+#include <thread>
+
 #include <doctest/doctest.h>
 
+#include "runtime/transport/socket.hpp"
 #include "runtime/transport/tcp_network.hpp"
 #include "tests/runtime/transport/strangers.hpp"
 #include "tests/seeds.hpp"
@@ -91,21 +98,66 @@ TEST_CASE_TEMPLATE("half handshakes end within their time", links, plain_links, 
   link.check();
 }
 
-TEST_CASE_TEMPLATE("300 idle connections disturb neither a link nor who comes after", links, plain_links, tls_links) {
+TEST_CASE_TEMPLATE("1,000 idle connections disturb neither a link nor who comes after", links, plain_links, tls_links) {
   const links kind;
+  raise_descriptor_limit();
   working_link link({.secret = "s", .handshake_timeout = 60s, .unauthenticated_max = 50});
   std::vector<bare_socket> idle;
-  for (int i = 0; i < 300; ++i) {
+  for (int i = 0; i < 1000; ++i) {
     idle.emplace_back(link.b->endpoint());
-    if (i % 50 == 0)
+    if (i % 100 == 0)
       link.check();
   }
   // The oldest were dropped for the others.
-  for (std::size_t i = 0; i < 200; ++i)
+  for (std::size_t i = 0; i < 900; ++i)
     idle[i].wait_end();
   link.check();
   test_node late({.secret = "s"});
   late.start();
   CHECK(late.join(link.b).first != 0);
+  link.check();
+}
+
+TEST_CASE("without descriptors nobody comes in, and nothing spins; links go on, and callers have only to wait") {
+  working_link link({.secret = "s", .heartbeat_interval = 20ms});
+  test_node dialer({.secret = "s"});
+  dialer.start();
+  const descriptor caller(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  {
+    const descriptor next(::dup(caller.get()));
+    const rlimit no_more{static_cast<rlim_t>(next.get()), before.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &no_more) == 0);
+  }
+  const auto to = resolve(parse_endpoint(link.b->endpoint()), true).front();
+  REQUIRE(::connect(caller.get(), to.get(), to.size) == 0);
+  std::promise<dial_result> dialed;
+  dialer->dial(link.b->endpoint(), "me", [&](dial_result result) { dialed.set_value(std::move(result)); });
+  CHECK(contains(dialed.get_future().get().text, std::strerror(EMFILE)));
+  const auto busy_before = std::clock();
+  std::this_thread::sleep_for(600ms);
+  CHECK(std::clock() - busy_before < CLOCKS_PER_SEC / 4);
+  link.check();
+  // Nobody has said a word to the caller: it was not accepted yet.
+  std::byte hello;
+  CHECK(::recv(caller.get(), &hello, 1, MSG_DONTWAIT) < 0);
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  CHECK(::recv(caller.get(), &hello, 1, 0) == 1);
+  CHECK(dialer.join(link.b).first != 0);
+  link.check();
+}
+
+TEST_CASE("strangers get a quarter of the descriptors at most") {
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  const rlimit few{256, before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+  working_link link({.secret = "s", .handshake_timeout = 60s});
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  std::vector<bare_socket> idle;
+  for (int i = 0; i < 65; ++i)
+    idle.emplace_back(link.b->endpoint());
+  idle.front().wait_end();
   link.check();
 }

@@ -4,9 +4,20 @@
 #include <string>
 #include <vector>
 
+#include <caf/all.hpp>
+
 #include "actors/job_settings.hpp"
 
 namespace troupe {
+
+/// Tells an actor, here or on another node, to fail.
+void inject(chaos_settings::fault how, const std::string& name, const caf::actor& victim);
+
+/// Lets `inject` reach `self`. Call it where the behavior is made.
+void obey_chaos(caf::scheduled_actor* self);
+
+/// What happens to an actor of this name now, on the thread of whom it happens to: throws, or never returns.
+[[noreturn]] void fail_as_told(chaos_settings::fault how, const std::string& name);
 
 /// Decides which actors die on purpose. Each named kill happens once, also when a rollback makes its step come again;
 /// random kills are a function of the seed and the number of steps seen.
@@ -15,9 +26,9 @@ class chaos_plan {
   /// `actors`: every name that random kills may choose where the settings name none.
   chaos_plan(chaos_settings settings, std::vector<std::string> actors);
 
-  /// Names to kill now that `steps_done` steps are done. REQUIRES: called once for each step that is done, again after
+  /// Who is to fail now that `steps_done` steps are done. REQUIRES: called once for each step that is done, again after
   /// a rollback.
-  std::vector<std::string> due(std::uint64_t steps_done);
+  std::vector<chaos_settings::kill> due(std::uint64_t steps_done);
 
  private:
   chaos_settings settings_;

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <set>
 
+#include "actors/chaos.hpp"
 #include "runtime/background.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
@@ -23,6 +24,7 @@ struct writer_state {
 checkpoint_writer_actor::behavior_type behave(checkpoint_writer_actor::stateful_pointer<writer_state> self,
                                               const job_context_ptr& context, const caf::actor& coordinator) {
   keep_exceptions(self);
+  obey_chaos(self);
   context->store->discard_unpublished();
   return {
       [=](const write_part& message) {

@@ -8,10 +8,12 @@
 
 #include <fmt/format.h>
 
+#include "actors/chaos.hpp"
 #include "actors/job_tree.hpp"
 #include "actors/step_ledger.hpp"
 #include "runtime/checkpoint/fingerprint.hpp"
 #include "runtime/error.hpp"
+#include "runtime/probe.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
 
@@ -32,16 +34,29 @@ class coordinator {
         rebalance_(places_.rebalance != nullptr),
         alive_(*context_),
         ledger_(context_->layout.shard_count()) {
-    child_event started;
-    started.supervisor = "root";
-    started.child = born.name;
-    started.incarnation = born.incarnation;
+    own_.supervisor = "root";
+    own_.child = born.name;
+    own_.incarnation = born.incarnation;
     if (places_.describe)
-      started.where = places_.describe(born.name);
-    log_->event(started);
+      own_.where = places_.describe(born.name);
+    log_->event(own_);
     tree_ = spawn_job_tree(self_->system(), *context_, places_.spawn, born.names, me_);
     self_->link_to(tree_);  // either takes the other down
     watch_for_stalls();
+  }
+
+  // -- its own end --------------------------------------------------------------------
+
+  /// Before it fails. Nobody else tells: the log belongs to this coordinator as long as it lives.
+  void fails_with(const caf::error& reason) {
+    own_.reason = reason;
+    own_.explanation = fmt::format("{}: {}", own_.child, root_cause(reason));
+    own_.what = child_event::kind::ended;
+    log_->event(own_);
+    if (is(reason, errc::bad_input))
+      return;  // a restart would meet the same
+    own_.what = child_event::kind::restarting;
+    log_->event(own_);
   }
 
   // -- who lives --------------------------------------------------------------------
@@ -228,6 +243,8 @@ class coordinator {
 
   /// All shards return to the newest cut under a new epoch; the lanes follow.
   void restore_all() {
+    if (epoch_ > 0)
+      probe("coordinator: all shards went back to a cut");
     const auto from = newest_cut();
     const auto step = from ? from->manifest.step : 0;
     ++epoch_;
@@ -253,6 +270,7 @@ class coordinator {
   /// Bounded and async: only the lost shards return to the newest cut. The lanes ask all shards what is due and replay
   /// for those; the others drop what they have applied.
   void restore_lost() {
+    probe("coordinator: a lost shard went back alone, and lanes replay for it");
     for (const auto shard : unrestored_)
       ledger_.forget(shard);
     restore_shards(newest_cut());
@@ -311,11 +329,14 @@ class coordinator {
     if (patience.count() == 0)
       return;
     run_later(self_, patience, [this, patience, before = heard_] {
-      if (heard_ == before && !ended_)
-        self_->quit(make_error(errc::timed_out, fmt::format("nothing was done for {} s: {}",
-                                                            std::chrono::duration<double>(patience).count(), waiting_for())));
-      else
+      if (heard_ == before && !ended_) {
+        const auto reason = make_error(errc::timed_out, fmt::format("nothing was done for {} s: {}",
+                                                                    std::chrono::duration<double>(patience).count(), waiting_for()));
+        fails_with(reason);
+        self_->quit(reason);
+      } else {
         watch_for_stalls();
+      }
     });
   }
 
@@ -332,22 +353,26 @@ class coordinator {
   void report_steps() {
     while (const auto report = ledger_.next()) {
       log_->step(*report);
-      for (const auto& name : log_->chaos().due(report->step))
-        kill(name);
+      for (const auto& each : log_->chaos().due(report->step))
+        injure(each);
     }
   }
 
-  void kill(const std::string& name) {
-    const auto reason = make_error(errc::killed_by_chaos, name + " was killed by fault injection");
+  void injure(const chaos_settings::kill& told) {
+    const auto& name = told.actor;
     if (name == "coordinator") {
       log_->killed();
+      if (told.how != chaos_settings::fault::exit)
+        fail_as_told(told.how, name);
+      const auto reason = make_error(errc::killed_by_chaos, name + " was killed by fault injection");
+      fails_with(reason);
       self_->quit(reason);
     } else if (const auto node = node_in(name); node && places_.membership) {
       log_->killed();
       tell(self_, places_.membership, kill_node{*node});
     } else if (const auto victim = alive_.handle(name)) {
       log_->killed();
-      send_exit(victim, reason);
+      inject(told.how, name, victim);
     }
   }
 
@@ -447,6 +472,7 @@ class coordinator {
         const auto who = alive_.handle(name);
         if (!who)
           continue;  // it is about to be started, and will be at its new home
+        probe("coordinator: an actor moved to another node");
         moving_.insert(name);
         send_exit(who, make_error(errc::moved, name + ": moves to another node"));
       }
@@ -523,6 +549,7 @@ class coordinator {
   std::shared_ptr<job_log> log_;
   caf::actor listener_;
   job_places places_;
+  child_event own_;  // what was told last of this coordinator
   bool rebalance_;  // nodes may have joined since everybody found a place
   supervisor_actor tree_;
   roster alive_;
@@ -562,8 +589,14 @@ coordinator_actor::behavior_type behave(coordinator_actor::stateful_pointer<coor
                                         const job_context_ptr& context, const std::shared_ptr<job_log>& log,
                                         const child_context& born, const caf::actor& listener,
                                         const job_places& places) {
-  keep_exceptions(self);
+  obey_chaos(self);
   auto& body = self->state.body;
+  self->set_exception_handler([&body](caf::scheduled_actor*, std::exception_ptr& thrown) {
+    const auto reason = to_error(thrown);
+    if (body)
+      body->fails_with(reason);
+    return reason;
+  });
   body = std::make_unique<coordinator>(self, context, log, born, listener, places);
   return {
       [&body](child_event& message) { body->on(message); },

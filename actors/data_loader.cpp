@@ -2,19 +2,21 @@
 
 #include <map>
 
+#include "actors/chaos.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
 
 namespace troupe {
 
-std::vector<batch> read_lane(const job_context& context, std::uint32_t lane, std::uint64_t step) {
+lane_batch read_lane(const job_context& context, std::uint32_t lane, std::uint64_t step) {
   const auto& training = context.settings.training;
   const auto rows = static_cast<std::uint64_t>(context.rows());
-  std::vector<batch> all;
+  lane_batch all{step, {}, {}};
   for (std::uint64_t micro = 0; micro < training.accumulation; ++micro) {
     const auto first = step * static_cast<std::uint64_t>(training.batch) + (micro * training.lanes + lane) * rows;
-    all.push_back(read_batch(*context.inputs.data, split::train, training.seed, first, context.rows(),
-                             context.inputs.context));
+    all.micro_batches.push_back(read_batch(*context.inputs.data, split::train, training.seed, first, context.rows(),
+                                           context.inputs.context));
+    all.samples.push_back({first, rows});
   }
   return all;
 }
@@ -22,7 +24,7 @@ std::vector<batch> read_lane(const job_context& context, std::uint32_t lane, std
 namespace {
 
 struct loader_state {
-  std::map<std::uint64_t, std::vector<batch>> ahead;  // by step
+  std::map<std::uint64_t, lane_batch> ahead;  // by step
   std::uint32_t lane = 0;
   std::uint64_t next = 0;  // first step not read yet
   std::uint64_t until = 0;
@@ -32,6 +34,7 @@ struct loader_state {
 data_loader_actor::behavior_type behave(data_loader_actor::stateful_pointer<loader_state> self,
                                         const job_context_ptr& context) {
   keep_exceptions(self);
+  obey_chaos(self);
   return {
       [=](const read_lane_batch& asked) {
         auto& state = self->state;
@@ -39,11 +42,11 @@ data_loader_actor::behavior_type behave(data_loader_actor::stateful_pointer<load
         state.ahead.erase(state.ahead.begin(), state.ahead.lower_bound(asked.step));
         const auto reader = caf::actor_cast<caf::actor>(self->current_sender());
         if (const auto found = state.ahead.find(asked.step); found != state.ahead.end()) {
-          tell(self, reader, lane_batch{asked.step, std::move(found->second)});
+          tell(self, reader, std::move(found->second));
           state.ahead.erase(found);
         } else {
           state.ahead.clear();  // the lane went back: what was read ahead belongs to later steps
-          tell(self, reader, lane_batch{asked.step, read_lane(*context, asked.lane, asked.step)});
+          tell(self, reader, read_lane(*context, asked.lane, asked.step));
           state.next = asked.step + 1;
         }
         const bool idle = state.next >= state.until;  // else a read_ahead is on its way

@@ -20,7 +20,8 @@ struct read_lane_batch {
 
 struct lane_batch {
   std::uint64_t step = 0;
-  std::vector<batch> micro_batches;  ///< one for each round of gradient accumulation; host tensors
+  std::vector<batch> micro_batches;   ///< one for each round of gradient accumulation; host tensors
+  std::vector<sample_range> samples;  ///< that are in them
 };
 
 /// To itself: read one more batch ahead.
@@ -30,9 +31,9 @@ using data_loader_actor = caf::typed_actor<caf::reacts_to<read_lane_batch>, caf:
 
 caf::actor spawn_data_loader(caf::actor_system& system, job_context_ptr context);
 
-/// The micro-batches of one lane and step. Sample indices of a step are contiguous: step s reads s * batch ..
+/// What one lane computes in one step. Sample indices of a step are contiguous: step s reads s * batch ..
 /// (s + 1) * batch - 1, dealt to micro-batches, then lanes, then rows.
-std::vector<batch> read_lane(const job_context& context, std::uint32_t lane, std::uint64_t step);
+lane_batch read_lane(const job_context& context, std::uint32_t lane, std::uint64_t step);
 
 }  // namespace troupe
 

@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "actors/chaos.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
 
@@ -36,6 +37,7 @@ evaluation_report measure(const job_context& context, stream& on, std::uint64_t 
 evaluator_actor::behavior_type behave(evaluator_actor::stateful_pointer<evaluator_state> self,
                                       const job_context_ptr& context, const caf::actor& coordinator) {
   keep_exceptions(self);
+  obey_chaos(self);
   const std::shared_ptr<stream> on = context->make_stream();
   return {
       [=](const evaluate& message) {

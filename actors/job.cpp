@@ -79,6 +79,8 @@ namespace {
 
 /// How often the caller's thread looks at the stop request.
 constexpr std::chrono::milliseconds stop_poll{50};
+/// For actors to end, once the job has.
+constexpr std::chrono::seconds wind_down{5};
 
 /// A fresh job must not find cuts of another: a recovery would go back to them.
 void check_store(const job_inputs& inputs, const job_context& context) {
@@ -116,7 +118,7 @@ class job_nodes {
     options.documents = to_documents(documents);
     options.cluster = fmt::format("{:016x}", std::random_device{}() * 0x100000001ull ^
                                                  static_cast<std::uint64_t>(clock::now().time_since_epoch().count()));
-    options.tell = settings.tell ? settings.tell : [](const std::string&) {};
+    options.tell = settings.tell ? settings.tell : [](const log_line&) {};
     options.status = [status] { return status->to_json().dump(); };
     head_ = std::make_shared<cluster_head>(system, settings.carrier, std::move(options));
     head_->start(names);
@@ -201,8 +203,8 @@ job_summary run_job(const job_inputs& inputs, const job_settings& settings, cons
   const auto status = std::make_shared<job_status>();
   const auto log = std::make_shared<job_log>(*context, on ? status->listen(observer) : observer);
 
-  system_config config;
-  caf::actor_system system{config};
+  bounded_system world{wind_down};
+  auto& system = world.get();
   caf::error failure;
   {
     caf::scoped_actor self{system};

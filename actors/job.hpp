@@ -14,6 +14,7 @@
 
 #include "actors/job_settings.hpp"
 #include "models/model.hpp"
+#include "runtime/log_line.hpp"
 #include "runtime/transport/network.hpp"
 
 namespace troupe {
@@ -28,6 +29,14 @@ struct job_inputs {
   bool resume = false;                           ///< from the newest good cut; without one: an input_error
 };
 
+/// Samples first .. first + count - 1, counted from the start of training over all epochs.
+struct sample_range {
+  std::uint64_t first = 0;
+  std::uint64_t count = 0;
+
+  friend bool operator==(const sample_range&, const sample_range&) = default;
+};
+
 struct step_report {
   std::uint64_t step = 0;  ///< steps done
   double loss = 0.0;       ///< mean over the step's targets
@@ -36,6 +45,7 @@ struct step_report {
   std::int64_t tokens = 0;     ///< of this step
   double seconds = 0.0;        ///< since the step before was done
   std::uint64_t staleness_max = 0;
+  std::vector<sample_range> samples{};  ///< whose gradients had effect in it; in order
 };
 
 struct evaluation_report {
@@ -53,6 +63,8 @@ struct cut_report {
   double write_seconds = 0.0;
 };
 
+struct shard_report;
+
 /// What a job tells while it runs; called on one actor's thread, in order. Each may be empty.
 struct job_observer {
   std::function<void(const step_report&)> on_step;
@@ -61,6 +73,7 @@ struct job_observer {
   std::function<void(const child_event&)> on_event;     ///< starts, ends, restarts
   std::function<void(const std::string&)> on_warning;
   std::function<void(std::uint64_t step)> on_rollback;  ///< the job went back to this step
+  std::function<void(const shard_report&)> on_update;   ///< a shard applied gradients, or was restored
 };
 
 struct shard_counters {
@@ -102,7 +115,7 @@ struct job_cluster {
   std::uint32_t min_nodes = 1;                   ///< before the first step
   std::chrono::milliseconds wait_for_nodes{600'000};  ///< with fewer than min_nodes at first, and without any later
   bool alike = false;                            ///< what one node cannot do, none can: do not wait for others
-  std::function<void(const std::string&)> tell;  ///< for people: nodes that come and go; called on threads of actors
+  std::function<void(const log_line&)> tell;     ///< nodes that come and go; called on threads of actors
 };
 
 /// Blocks until the job ends. Throws input_error for impossible settings, job_failed when supervision gave up or the

@@ -92,6 +92,7 @@ void job_log::computed(std::uint32_t lane, std::uint64_t step, std::int64_t toke
 }
 
 void job_log::shard(const shard_report& report, std::uint64_t incarnation) {
+  tell(observer_.on_update, report);
   auto& tally = tallies_[report.shard];
   auto& counters = summary_.shards[report.shard];
   if (incarnation != tally.incarnation)

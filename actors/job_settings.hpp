@@ -69,11 +69,17 @@ struct supervision_settings {
   std::chrono::milliseconds stall_after{1'800'000};
 };
 
-/// Fault injection: stop actors on purpose.
+/// Fault injection: make actors fail on purpose.
 struct chaos_settings {
+  enum class fault : std::uint8_t {
+    exit,       ///< it ends between two messages; a node is killed, as by SIGKILL
+    exception,  ///< one leaves a handler of its
+    wedge,      ///< a handler of its never returns
+  };
   struct kill {
     std::string actor;       ///< logical name, such as "shard/0", "replica/1", "loader/0", "evaluator", "coordinator"
     std::uint64_t step = 0;  ///< when the coordinator has seen this step done
+    fault how = fault::exit;
   };
   std::vector<kill> kills;
   double probability = 0.0;        ///< of a random kill after each step

@@ -4,9 +4,11 @@
 #include <chrono>
 #include <optional>
 
+#include "actors/chaos.hpp"
 #include "actors/checkpoint_writer.hpp"
 #include "actors/shard_memory.hpp"
 #include "models/gradient_clipping.hpp"
+#include "runtime/probe.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
 
@@ -100,11 +102,13 @@ class shard {
 
   void on(const complete_step& message) {
     if (message.epoch != epoch_ || !ready_) {
+      probe("shard: a step of an older epoch was dropped");
       ++stale_dropped_;
       return;
     }
     auto& lane = lanes_[message.lane];
     if (message.step < lane.next_step || closing_) {
+      probe("shard: a step that had effect before was dropped");
       ++duplicates_dropped_;
       return;
     }
@@ -267,7 +271,7 @@ class shard {
 
   void count_applied(lane_state& lane) {
     const auto& step = *lane.completed;
-    results_.push_back({step.lane, step.step, step.targets, step.loss_sum});
+    results_.push_back({step.lane, step.step, step.targets, step.loss_sum, step.samples});
     ++lane.next_step;
     ++lane.applied;
     lane.forget_pending(memory_.size());
@@ -381,6 +385,7 @@ parameter_shard_actor::behavior_type behave(parameter_shard_actor::stateful_poin
                                             const job_context_ptr& context, std::uint32_t index,
                                             const caf::actor& coordinator) {
   keep_exceptions(self);
+  obey_chaos(self);
   auto& body = self->state.body;
   body = std::make_unique<shard>(self, context, index, coordinator);
   return {

@@ -73,6 +73,7 @@ struct complete_step {
   std::int64_t targets = 0;             ///< over which the gradients are sums
   double loss_sum = 0.0;                ///< over the same
   double gradient_sum_of_squares = 0.0; ///< over the whole space; bounded and async with clipping only
+  std::vector<sample_range> samples;    ///< on which they were computed
 };
 
 /// From shard to shard: the squares of the lanes' summed gradient, one number for each of the sender's parameters.
@@ -125,6 +126,7 @@ struct lane_result {
   std::uint64_t step = 0;
   std::int64_t targets = 0;
   double loss_sum = 0.0;
+  std::vector<sample_range> samples;
 };
 
 /// To the coordinator after each update and after each restore. Losses travel through the shards, so that the

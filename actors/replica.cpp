@@ -4,7 +4,9 @@
 #include <chrono>
 #include <optional>
 
+#include "actors/chaos.hpp"
 #include "actors/lane_pass.hpp"
+#include "runtime/probe.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
 
@@ -64,6 +66,8 @@ class replica {
     if (std::any_of(due_.begin(), due_.end(), [](const auto& due) { return !due; }))
       return;
     const auto [low, high] = std::minmax_element(due_.begin(), due_.end());
+    if (*low != *high)
+      probe("replica: a step had reached some shards and not others");
     if (context_->sync() && *low != *high)
       return ask_again();
     // Behind the others, a shard that came back is brought up to date: they drop what they have applied before.
@@ -79,6 +83,7 @@ class replica {
     if (now_ != phase::waiting || message.step != step_ || has_batch_)
       return;
     has_batch_ = true;
+    samples_ = std::move(message.samples);
     work_.begin(step_, std::move(message.micro_batches));
     for (auto& early : early_)
       work_.supply(early.first, early.values);
@@ -197,7 +202,8 @@ class replica {
     work_.release();  // before the shards hear of it: they update in place what nobody holds
     for (std::uint32_t shard = 0; shard < shards_.size(); ++shard)
       tell(self_, shards_[shard],
-                  complete_step{epoch_, lane_, step_, attempt_, versions_[shard], work_.targets(), work_.loss_sum(), squares});
+                  complete_step{epoch_, lane_, step_, attempt_, versions_[shard], work_.targets(), work_.loss_sum(), squares,
+                                samples_});
     tell(self_, coordinator_, lane_report{lane_, step_, work_.tokens()});
     ++step_;
     disagreements_ = 0;
@@ -225,6 +231,7 @@ class replica {
   caf::actor loader_;
   std::vector<std::optional<std::uint64_t>> due_;  // by shard
   std::vector<std::uint64_t> versions_;            // by shard: of the parameters in use
+  std::vector<sample_range> samples_;              // of the batch
   std::vector<parameters> early_;                  // came before the batch
 };
 
@@ -237,6 +244,7 @@ replica_actor::behavior_type behave(replica_actor::stateful_pointer<replica_stat
                                     const job_context_ptr& context, std::uint32_t lane, std::uint64_t incarnation,
                                     const caf::actor& coordinator) {
   keep_exceptions(self);
+  obey_chaos(self);
   auto& body = self->state.body;
   body = std::make_unique<replica>(self, context, lane, incarnation, coordinator);
   return {

@@ -7,6 +7,22 @@
 
 namespace troupe {
 
+namespace {
+
+/// Sorts ranges and makes one of those that touch.
+void join(std::vector<sample_range>& ranges) {
+  std::sort(ranges.begin(), ranges.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<sample_range> joined;
+  for (const auto& each : ranges)
+    if (!joined.empty() && joined.back().first + joined.back().count == each.first)
+      joined.back().count += each.count;
+    else
+      joined.push_back(each);
+  ranges = std::move(joined);
+}
+
+}  // namespace
+
 void step_ledger::restart(std::uint64_t step) {
   reports_.assign(reports_.size(), {});
   results_.clear();
@@ -42,7 +58,9 @@ std::optional<step_report> step_ledger::next() {
   for (const auto& [lane, result] : results_[next_]) {
     loss_sum += result.loss_sum;
     report.tokens += result.targets;
+    report.samples.insert(report.samples.end(), result.samples.begin(), result.samples.end());
   }
+  join(report.samples);
   results_.erase(next_++);
   report.loss = loss_sum / static_cast<double>(std::max<std::int64_t>(report.tokens, 1));
   report.learning_rate = reports_[0]->learning_rate;

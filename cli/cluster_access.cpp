@@ -128,8 +128,12 @@ std::string own_address_towards(const endpoint_parts& other) {
   return result;
 }
 
+std::filesystem::path cluster_file::path_in(const std::filesystem::path& run_directory) {
+  return run_directory / cluster_file_name;
+}
+
 void cluster_file::write(const std::filesystem::path& run_directory) const {
-  const auto path = run_directory / cluster_file_name;
+  const auto path = path_in(run_directory);
   std::filesystem::remove(path);
   const int descriptor = open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
   const auto text = nlohmann::json{{"endpoint", endpoint}, {"secret", secret}, {"tls", tls}}.dump() + "\n";
@@ -142,7 +146,7 @@ void cluster_file::write(const std::filesystem::path& run_directory) const {
 }
 
 std::optional<cluster_file> cluster_file::read(const std::filesystem::path& run_directory) {
-  std::ifstream in(run_directory / cluster_file_name);
+  std::ifstream in(path_in(run_directory));
   const auto found = nlohmann::json::parse(in, nullptr, false);
   if (!found.is_object() || !found.contains("endpoint") || !found["endpoint"].is_string())
     return {};
@@ -155,7 +159,7 @@ std::optional<cluster_file> cluster_file::read(const std::filesystem::path& run_
 
 void cluster_file::remove(const std::filesystem::path& run_directory) {
   std::error_code ignored;
-  std::filesystem::remove(run_directory / cluster_file_name, ignored);
+  std::filesystem::remove(path_in(run_directory), ignored);
 }
 
 }  // namespace troupe

@@ -71,6 +71,7 @@ struct cluster_file {
   void write(const std::filesystem::path& run_directory) const;
   static std::optional<cluster_file> read(const std::filesystem::path& run_directory);
   static void remove(const std::filesystem::path& run_directory);
+  static std::filesystem::path path_in(const std::filesystem::path& run_directory);
 };
 
 }  // namespace troupe

@@ -35,7 +35,7 @@ hosted_cluster::hosted_cluster(const cluster_request& request, console& people) 
   job_.alike = request.listen.empty();
 }
 
-void hosted_cluster::open(const run_directory& directory, std::function<void(const std::string&)> tell) {
+void hosted_cluster::open(const run_directory& directory, std::function<void(const log_line&)> tell) {
   directory_ = directory.path();
   job_.tell = std::move(tell);
   cluster_file{near_endpoint(), secret_is_drawn_ ? access_.secret : std::string{}, access_.tls.string()}.write(directory_);
@@ -88,8 +88,10 @@ void hosted_cluster::start_processes() {
   options.replacement.delay = {delay, std::max<std::chrono::milliseconds>(delay, std::chrono::seconds{5})};
   options.on_end = [this](const local_process_end& end) {
     if (!end.how.clean())
-      job_.tell(fmt::format("node process {} {}; {}", end.id, end.text,
-                            end.replaced_after ? "another is started" : "it is not replaced"));
+      job_.tell({.event = "process_ended",
+                 .message = fmt::format("node process {} {}; {}", end.id, end.text,
+                                        end.replaced_after ? "another is started" : "it is not replaced"),
+                 .level = log_level::warn});
   };
   processes_ = std::make_unique<local_processes>(std::move(commands), std::move(options));
 }

@@ -36,7 +36,7 @@ class hosted_cluster {
   hosted_cluster& operator=(const hosted_cluster&) = delete;
 
   /// Lets the run be found, and starts the processes. `tell` hears of whoever comes and goes, on any thread.
-  void open(const run_directory& directory, std::function<void(const std::string&)> tell);
+  void open(const run_directory& directory, std::function<void(const log_line&)> tell);
 
   const job_cluster& job() const noexcept { return job_; }
 

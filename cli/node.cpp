@@ -1,9 +1,11 @@
-#include <unistd.h>
-
+#include <algorithm>
 #include <chrono>
 #include <future>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <thread>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -42,8 +44,8 @@ struct node_options {
 /// How often this thread looks at signals.
 constexpr std::chrono::milliseconds poll{20};
 constexpr std::chrono::milliseconds between_dials{500};
-/// For actors to end, before the process ends with them.
-constexpr unsigned wind_down_seconds = 20;
+/// For actors to end that the agent did not wait for.
+constexpr std::chrono::seconds wind_down{1};
 
 /// What ended one membership; on top of node_end, a head that could not be reached.
 struct membership_result {
@@ -52,10 +54,44 @@ struct membership_result {
   bool joined = false;
 };
 
+/// Why this node leaves, and when it must be gone. Thread safe.
+class departure {
+ public:
+  explicit departure(const interruption& signals) : signals_(signals) {}
+
+  bool wanted() const {
+    const std::lock_guard lock(mutex_);
+    return notice_ || signals_.request().stop;
+  }
+
+  void because_of(const preemption_notice& notice) {
+    const std::lock_guard lock(mutex_);
+    notice_ = notice;
+  }
+
+  /// From now on: how long it may take, and why. Without a notice it was a signal.
+  std::pair<std::chrono::milliseconds, std::string> now(double seconds_at_most) const {
+    const std::lock_guard lock(mutex_);
+    const auto most = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(seconds_at_most));
+    if (!notice_)
+      return {most, "it was told to"};
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(notice_->deadline - clock::now());
+    return {std::clamp(left - to_end, std::chrono::milliseconds{0}, most), notice_->source};
+  }
+
+ private:
+  static constexpr std::chrono::seconds to_end{2};  // for this process, once it is let go
+
+  const interruption& signals_;
+  mutable std::mutex mutex_;
+  std::optional<preemption_notice> notice_;  // no signal: one that follows it is the first of its kind
+};
+
 class serving {
  public:
-  serving(const node_options& options, std::string head, node_offer offer, console& people, interruption& signals)
-      : options_(options), head_(std::move(head)), offer_(std::move(offer)), people_(people), signals_(signals) {
+  serving(const node_options& options, std::string head, node_offer offer, console& log, interruption& signals,
+          const departure& why)
+      : options_(options), head_(std::move(head)), offer_(std::move(offer)), log_(log), signals_(signals), why_(why) {
     access_ = options.access.find();
     const auto head_at = parse_endpoint(head_, "--join");
     where_ = options.listen.empty() ? endpoint_parts{head_at.loopback() ? "127.0.0.1" : "0.0.0.0", 0}
@@ -67,8 +103,7 @@ class serving {
     auto carrier = listen_on(where_, access_, advertised());
     membership_result result;
     {
-      system_config config;
-      caf::actor_system system{config};
+      bounded_system world{wind_down};
       const auto ended = std::make_shared<std::promise<membership_result>>();
       auto end = ended->get_future();
       std::atomic<bool> joined{false};
@@ -80,22 +115,22 @@ class serving {
       };
       node.on_joined = [&](node_id id) {
         joined = true;
-        people_.say(fmt::format("joined {} as node {}", head_, id));
+        log_.set_node(id);
+        log_.say({.event = "joined", .message = fmt::format("joined {} as node {}", head_, id)});
       };
+      node.log = [this](const log_line& line) { log_.say(line); };
       node.on_end = [ended](const node_end& how) { ended->set_value({how, false, true}); };
-      auto self = std::make_shared<cluster_node>(system, carrier, std::move(node));
+      auto self = std::make_shared<cluster_node>(world.get(), carrier, std::move(node));
       self->join(head_, [ended](const dial_result& failure) {
         ended->set_value({{node_end::kind::lost, failure.text}, failure.refused, false});
       });
       while (end.wait_for(poll) != std::future_status::ready)
         obey_signals(*self, joined);
       result = end.get();
-      alarm(wind_down_seconds);  // an actor that is stuck in a handler must not keep a process that has nothing to do
       self.reset();
-      system.await_all_actors_done();
+      world.wind_down();
       end_network(carrier);  // before the system, which waits for threads that have spawned actors
     }
-    alarm(0);
     return result;
   }
 
@@ -108,20 +143,21 @@ class serving {
   }
 
   void obey_signals(cluster_node& self, bool joined) {
-    auto& asked = signals_.request();
-    if (asked.cut.exchange(false))
+    if (signals_.request().cut.exchange(false))
       self.request_cut();
-    if (!asked.stop || !joined || draining_)
+    if (!why_.wanted() || !joined || draining_)
       return;  // a dial ends by itself, soon
     draining_ = true;
-    self.drain(std::chrono::milliseconds{static_cast<std::int64_t>(options_.drain_within * 1e3)}, "it was told to");
+    const auto [within, reason] = why_.now(options_.drain_within);
+    self.drain(within, reason);
   }
 
   const node_options& options_;
   std::string head_;
   node_offer offer_;
-  console& people_;
+  console& log_;
   interruption& signals_;
+  const departure& why_;
   cluster_access access_;
   endpoint_parts where_;
   bool draining_ = false;
@@ -136,7 +172,7 @@ std::string find_head(const node_options& options) {
   throw usage_error("a node needs a head to join\nhelp: --join HOST:PORT, or the variables of torchrun or Slurm");
 }
 
-preemption_options watch_options(const node_options& options, console& people, interruption& signals) {
+preemption_options watch_options(const node_options& options, console& log, departure& why) {
   preemption_options watch;
   watch.sources.clear();
   for (const auto& each : options.preemption) {
@@ -150,32 +186,33 @@ preemption_options watch_options(const node_options& options, console& people, i
     watch.sources.push_back(source);
   }
   watch.on_notice = [&](const preemption_notice& notice) {
-    people.say(fmt::format("a notice of preemption: {}", notice.source));
-    signals.request().stop = true;
+    log.say({.event = "preemption", .message = notice.source, .level = log_level::warn});
+    why.because_of(notice);
   };
-  watch.on_trouble = [&](const std::string& text) { people.say(text); };
+  watch.on_trouble = [&](const std::string& text) { log.say({.event = "preemption_unknown", .message = text}); };
   return watch;
 }
 
 exit_code serve(const node_options& options) {
-  console people(stderr, options.quiet);
-  interruption signals("told to leave: handing over and leaving");
+  console log(stderr, options.quiet, console::style::log);
+  interruption signals("");
+  departure why(signals);
   node_offer offer;
   offer.resources = this_node();
   if (options.cores > 0.0)
     offer.resources.cores = options.cores;
   offer.speed = options.speed > 0.0 ? options.speed : measure_fma_peak(1) / 1e9;
-  serving server(options, find_head(options), offer, people, signals);
+  serving server(options, find_head(options), offer, log, signals, why);
   std::optional<preemption_watch> watch;
   if (!options.preemption.empty())
-    watch.emplace(watch_options(options, people, signals));
+    watch.emplace(watch_options(options, log, why));
 
   const auto patience = std::chrono::duration<double>(options.rejoin_within);
   std::string told;
   for (auto last_contact = clock::now();;) {
     const auto result = server.once();
     if (result.end.what == node_end::kind::released) {
-      people.say("left the cluster: " + result.end.text);
+      log.say({.event = "left", .message = result.end.text});
       return exit_code::done;
     }
     if (result.end.what == node_end::kind::unfit)
@@ -184,15 +221,15 @@ exit_code serve(const node_options& options) {
       throw input_error(fmt::format("the head refused this node: {}", result.end.text));
     if (result.joined)
       last_contact = clock::now();
-    if (signals.request().stop) {
-      people.say(result.joined ? "left the cluster: the head is gone" : "left before it could join");
+    if (why.wanted()) {
+      log.say(log_line{.event = "left", .message = result.joined ? "the head is gone" : "told to, before it could join"});
       return exit_code::done;  // nothing of the job is left here
     }
     if (clock::now() - last_contact > patience)
       throw system_error(fmt::format("no head for {} s: {}", options.rejoin_within, result.end.text));
     if (result.end.text != std::exchange(told, result.end.text))
-      people.say(fmt::format("looking for the head: {}", result.end.text));
-    for (const auto until = clock::now() + between_dials; clock::now() < until && !signals.request().stop;)
+      log.say({.event = "searches", .message = fmt::format("looking for the head: {}", result.end.text)});
+    for (const auto until = clock::now() + between_dials; clock::now() < until && !why.wanted();)
       std::this_thread::sleep_for(poll);
   }
 }
@@ -216,9 +253,9 @@ void add_node(CLI::App& app, action& chosen) {
   command->add_option("--rejoin-within", options->rejoin_within, "seconds to look for a head that is gone")
       ->capture_default_str();
   command->add_option("--preemption", options->preemption,
-                      "watch a cloud's metadata service for notices: aws, gcp, or aws=URL")
+                      "watch a cloud's metadata service for notices: aws, gcp, or aws=URL, gcp=URL")
       ->delimiter(',');
-  command->add_flag("--quiet", options->quiet, "say nothing");
+  command->add_flag("--quiet", options->quiet, "log nothing but warnings");
   command->callback([&chosen, options] { chosen = [options] { return serve(*options); }; });
 }
 

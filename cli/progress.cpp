@@ -92,10 +92,11 @@ std::string format_summary(const job_summary& summary, const throughput& speed) 
   return text + fmt::format("\nfingerprint {}", summary.fingerprint);
 }
 
-console::console(std::FILE* out, bool quiet)
+console::console(std::FILE* out, bool quiet, style how)
     : out_(out),
       quiet_(quiet),
-      terminal_(isatty(fileno(out)) != 0),
+      style_(how),
+      terminal_(how == style::people && isatty(fileno(out)) != 0),
       coloured_(terminal_ && !(std::getenv("NO_COLOR") && *std::getenv("NO_COLOR") != '\0')) {
   // nop
 }
@@ -103,6 +104,11 @@ console::console(std::FILE* out, bool quiet)
 console::~console() {
   if (drawn_)
     fmt::print(out_, "\n");
+}
+
+void console::set_node(std::uint32_t node) {
+  const std::lock_guard lock(mutex_);
+  node_ = node;
 }
 
 void console::show(const progress& state, bool always) {
@@ -114,33 +120,32 @@ void console::show(const progress& state, bool always) {
   if (!always && now - last_ < interval)
     return;
   last_ = now;
-  if (!terminal_) {
-    fmt::print(out_, "{}\n", format_progress(state));
-  } else {
-    const auto columns = columns_of(out_);
-    clear();
-    fmt::print(out_, "{}", format_progress(state, columns > 1 ? columns - 1 : 0));
-    drawn_ = true;
-  }
+  if (!terminal_)
+    return write({.event = "progress", .message = format_progress(state)});
+  const auto columns = columns_of(out_);
+  clear();
+  fmt::print(out_, "{}", format_progress(state, columns > 1 ? columns - 1 : 0));
+  drawn_ = true;
   std::fflush(out_);
 }
 
-void console::say(const std::string& line) {
-  if (quiet_)
+void console::say(log_line line) {
+  if (quiet_ && line.level == log_level::info)
     return;
   const std::lock_guard lock(mutex_);
-  clear();
-  fmt::print(out_, "{}\n", line);
-  std::fflush(out_);
+  write(std::move(line));
 }
 
-void console::warn(const std::string& line) {
-  const std::lock_guard lock(mutex_);
+void console::write(log_line line) {
   clear();
-  if (coloured_)
-    fmt::print(out_, "\x1b[33m{}\x1b[0m\n", line);
+  if (!line.node)
+    line.node = node_;
+  if (style_ == style::log)
+    fmt::print(out_, "{}\n", format_log(line));
+  else if (coloured_ && line.level != log_level::info)
+    fmt::print(out_, "\x1b[33m{}\x1b[0m\n", line.message);
   else
-    fmt::print(out_, "{}\n", line);
+    fmt::print(out_, "{}\n", line.message);
   std::fflush(out_);
 }
 

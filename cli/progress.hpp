@@ -6,10 +6,12 @@
 #include <cstdint>
 #include <cstdio>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "actors/job.hpp"
 #include "cli/report.hpp"
+#include "runtime/log_line.hpp"
 
 namespace troupe {
 
@@ -41,32 +43,43 @@ std::string format_time(double seconds);
 /// Writes to one stream, as a rule stderr. Thread safe.
 class console {
  public:
+  enum class style : std::uint8_t {
+    people,  ///< the messages alone; on a terminal, a line of progress that is redrawn
+    log,     ///< lines of runtime/log_line.hpp
+  };
+
   /// `quiet`: nothing but warnings.
-  console(std::FILE* out, bool quiet);
+  console(std::FILE* out, bool quiet, style how = style::people);
   /// Ends the line under redraw.
   ~console();
   console(const console&) = delete;
   console& operator=(const console&) = delete;
 
+  /// What lines of a log are about that name no node. None at first.
+  void set_node(std::uint32_t node);
+
   /// Redraws the line; elsewhere than on a terminal, writes one where `line_interval` has passed, or `always`.
   void show(const progress& state, bool always = false);
-  /// Writes a line that stays.
-  void say(const std::string& line);
-  /// The same, in spite of `quiet`.
-  void warn(const std::string& line);
+  /// Writes a line that stays; one with a level above `info` in spite of `quiet`.
+  void say(log_line line);
+  void say(const std::string& message) { say({.event = "note", .message = message}); }
+  void warn(const std::string& message) { say({.event = "warning", .message = message, .level = log_level::warn}); }
 
  private:
   static constexpr std::chrono::milliseconds redraw_interval{50};
   static constexpr std::chrono::seconds line_interval{5};
 
   void clear();
+  void write(log_line line);
 
   std::mutex mutex_;
   std::FILE* out_;
   bool quiet_;
+  style style_;
   bool terminal_;
   bool coloured_;
   bool drawn_ = false;
+  std::optional<std::uint32_t> node_;
   std::chrono::steady_clock::time_point last_{};
 };
 

@@ -3,9 +3,7 @@
 #include <sys/resource.h>
 
 #include <chrono>
-#include <ctime>
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 namespace troupe {
@@ -26,6 +24,8 @@ std::string_view name_of(child_event::kind what) {
   return "unknown";
 }
 
+std::string utc_now() { return utc_text(std::chrono::system_clock::now()); }
+
 json optional_json(const std::optional<evaluation_report>& report) {
   return report ? to_json(*report) : json(nullptr);
 }
@@ -33,6 +33,9 @@ json optional_json(const std::optional<evaluation_report>& report) {
 }  // namespace
 
 json to_json(const step_report& report, const throughput& speed) {
+  auto samples = json::array();
+  for (const auto& range : report.samples)
+    samples.push_back({range.first, range.count});
   return {{"kind", "step"},
           {"step", report.step},
           {"loss", report.loss},
@@ -42,7 +45,8 @@ json to_json(const step_report& report, const throughput& speed) {
           {"seconds", report.seconds},
           {"tokens_per_second", speed.tokens_per_second},
           {"peak_ratio", speed.peak_ratio},
-          {"staleness_max", report.staleness_max}};
+          {"staleness_max", report.staleness_max},
+          {"samples", std::move(samples)}};
 }
 
 json to_json(const evaluation_report& report) {
@@ -77,12 +81,19 @@ json to_json(const child_event& event) {
 
 json rollback_json(std::uint64_t step) { return {{"kind", "rollback"}, {"time", utc_now()}, {"step", step}}; }
 
-json cluster_json(const std::string& message) {
-  return {{"kind", "cluster"}, {"time", utc_now()}, {"message", message}};
+json to_json(const log_line& of_the_cluster) {
+  json line{{"kind", "cluster"}, {"time", utc_now()}, {"event", of_the_cluster.event}, {"message", of_the_cluster.message}};
+  if (of_the_cluster.node)
+    line["node"] = *of_the_cluster.node;
+  return line;
 }
 
 json warning_json(const std::string& message) {
   return {{"kind", "warning"}, {"time", utc_now()}, {"message", message}};
+}
+
+json failure_json(const std::string& message) {
+  return {{"kind", "failure"}, {"time", utc_now()}, {"message", message}};
 }
 
 json to_json(const job_summary& summary, const throughput& speed, double best_loss) {
@@ -113,13 +124,6 @@ json to_json(const job_summary& summary, const throughput& speed, double best_lo
           {"interrupted", summary.interrupted},
           {"last_cut", summary.last_cut.string()},
           {"peak_memory_bytes", peak_memory_bytes()}};
-}
-
-std::string utc_now() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
-  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(static_cast<std::time_t>(milliseconds / 1000)),
-                     milliseconds % 1000);
 }
 
 std::size_t peak_memory_bytes() {

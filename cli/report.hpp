@@ -22,13 +22,12 @@ nlohmann::json to_json(const cut_report& report);
 nlohmann::json to_json(const child_event& event);
 nlohmann::json rollback_json(std::uint64_t step);
 /// A node came, went or was lost.
-nlohmann::json cluster_json(const std::string& message);
+nlohmann::json to_json(const log_line& of_the_cluster);
 nlohmann::json warning_json(const std::string& message);
+/// The job ended with this error.
+nlohmann::json failure_json(const std::string& message);
 /// `best_loss`: the lowest of the steps' losses.
 nlohmann::json to_json(const job_summary& summary, const throughput& speed, double best_loss);
-
-/// Such as "2026-01-31T12:34:56.789Z".
-std::string utc_now();
 
 /// Most memory that this process has held.
 std::size_t peak_memory_bytes();

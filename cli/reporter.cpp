@@ -13,6 +13,12 @@ bool says_where(const child_event& event) {
   return event.where.empty() || event.explanation.find(event.where) != std::string::npos;
 }
 
+/// Of "node 2"; the head is node 0.
+std::uint32_t node_in(const std::string& where) {
+  constexpr std::string_view prefix = "node ";
+  return where.starts_with(prefix) ? static_cast<std::uint32_t>(std::stoul(where.substr(prefix.size()))) : head_node;
+}
+
 }  // namespace
 
 reporter::reporter(console& people, run_directory& run, const options& chosen)
@@ -72,33 +78,43 @@ void reporter::on_evaluation(const evaluation_report& report) {
   if (best)
     best_validation_ = report.validation_loss;
   add_metric(to_json(report));
-  people_.say(format_evaluation(report, best));
+  people_.say({.event = "evaluation", .message = format_evaluation(report, best)});
 }
 
 void reporter::on_cut(const cut_report& report) {
   add_metric(to_json(report));
-  people_.say(format_cut(report));
+  people_.say({.event = "cut", .message = format_cut(report)});
 }
 
 void reporter::on_event(const child_event& event) {
   add_event(to_json(event));
+  log_line line{.node = node_in(event.where), .actor = event.child, .incarnation = event.incarnation};
   using kind = child_event::kind;
   // Starts and stops are the ordinary course of things.
-  if (event.what == kind::restarting && is(event.reason, errc::moved))
-    people_.say(fmt::format("move | {} leaves {}", event.child, event.where));
-  else if (event.what == kind::restarting && says_where(event))
-    people_.say("restart | " + event.explanation);
-  else if (event.what == kind::restarting)
-    people_.say(fmt::format("restart | {} (it was on {})", event.explanation, event.where));
-  else if (event.what == kind::escalated)
-    people_.warn(fmt::format("warning: {} gave up: {}", event.supervisor, event.explanation));
-  else if (event.what == kind::abandoned)
-    people_.warn(fmt::format("warning: {} does not end: {}", event.child, event.explanation));
+  if (event.what == kind::restarting && is(event.reason, errc::moved)) {
+    line.event = "moves";
+    line.message = fmt::format("move | {} leaves {}", event.child, event.where);
+  } else if (event.what == kind::restarting) {
+    line.event = "restarts";
+    line.message = says_where(event) ? "restart | " + event.explanation
+                                     : fmt::format("restart | {} (it was on {})", event.explanation, event.where);
+  } else if (event.what == kind::escalated) {
+    line.event = "escalated";
+    line.message = fmt::format("warning: {} gave up: {}", event.supervisor, event.explanation);
+    line.level = log_level::warn;
+  } else if (event.what == kind::abandoned) {
+    line.event = "stuck";
+    line.message = fmt::format("warning: {} does not end: {}", event.child, event.explanation);
+    line.level = log_level::warn;
+  } else {
+    return;
+  }
+  people_.say(std::move(line));
 }
 
-void reporter::on_cluster(const std::string& message) {
-  add_event(cluster_json(message));
-  people_.say(message);
+void reporter::on_cluster(const log_line& line) {
+  add_event(to_json(line));
+  people_.say(line);
 }
 
 void reporter::on_warning(const std::string& message) {
@@ -108,21 +124,20 @@ void reporter::on_warning(const std::string& message) {
 
 void reporter::on_rollback(std::uint64_t step) {
   add_event(rollback_json(step));
-  people_.say(fmt::format("rolled back to step {}", step));
+  people_.say({.event = "rollback", .message = fmt::format("rolled back to step {}", step)});
 }
 
 void reporter::finish(const job_summary& summary) {
   const auto overall = speed(static_cast<double>(summary.tokens), summary.seconds);
   const auto line = to_json(summary, overall, best_loss_);
   run_.write_summary(line);
-  people_.say(format_summary(summary, overall));
+  people_.say({.event = "done", .message = format_summary(summary, overall)});
   const std::lock_guard lock(mutex_);
   tell_machine(line);
 }
 
 void reporter::fail(const std::string& message) {
-  const nlohmann::json line{{"kind", "failure"}, {"time", utc_now()}, {"message", message}};
-  add_event(line);
+  add_event(failure_json(message));
 }
 
 void reporter::tell_machine(const nlohmann::json& line) {

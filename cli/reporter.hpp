@@ -27,7 +27,7 @@ class reporter {
   job_observer observer();
 
   /// Nodes that come and go. Thread safe.
-  void on_cluster(const std::string& message);
+  void on_cluster(const log_line& line);
 
   /// After the job's end.
   void finish(const job_summary& summary);

@@ -1,7 +1,6 @@
 #include "cli/run_file.hpp"
 
 #include <charconv>
-#include <thread>
 
 #include <fmt/format.h>
 
@@ -62,7 +61,7 @@ run_file load_run_file(const run_request& request, config::diagnostics& report) 
   resolve_path(run.data.path, request.path.parent_path());
   resolve_path(run.data.tokens.model, request.path.parent_path());
   report.throw_if_failed();  // checks assume values in range
-  check_run_file(run, document, static_cast<int>(std::thread::hardware_concurrency()), report);
+  check_run_file(run, document, request.cores, report);
   report.throw_if_failed();
   return run;
 }
@@ -96,14 +95,23 @@ void parse_chaos(const std::string& specification, chaos_settings& chaos, config
           chaos.probability <= 1.0 && (!seeded || number(arguments.substr(colon + 1), chaos.seed)))
         continue;
     } else if (const auto at = part.rfind('@'); at != part.npos && at > 0) {
+      const auto colon = std::min(part.find(':', at), part.size());
+      const auto how = part.substr(std::min(colon + 1, part.size()));
       chaos_settings::kill kill{std::string(part.substr(0, at)), 0};
-      if (number(part.substr(at + 1), kill.step)) {
+      bool known = colon == part.size();
+      for (const auto& [fault, name] : config::enum_names<chaos_settings::fault>::all)
+        if (how == name) {
+          kill.how = fault;
+          known = true;
+        }
+      if (known && number(part.substr(at + 1, colon - at - 1), kill.step)) {
         chaos.kills.push_back(std::move(kill));
         continue;
       }
     }
     report.error(where, fmt::format("cannot read '{}'", part),
-                 "write ACTOR@STEP, such as shard/0@120, or random:PROBABILITY[:SEED]; several with commas");
+                 "write ACTOR@STEP, such as shard/0@120, with :exception or :wedge behind it for other faults than an end, "
+                 "or random:PROBABILITY[:SEED]; several with commas");
   }
 }
 

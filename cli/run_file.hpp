@@ -29,6 +29,7 @@ struct run_request {
   std::filesystem::path path;
   std::vector<std::string> overrides;  ///< "section.key=value"
   std::vector<std::string> chaos;      ///< of --chaos, see parse_chaos
+  int cores = 0;                       ///< of the machine that is to compute; 0: unknown
 };
 
 /// Reads a run file. Relative paths of data are looked up from the current folder, then from the run file's, and are

@@ -139,12 +139,21 @@ class checker {
     for (std::size_t i = 0; i < chaos.kills.size(); ++i) {
       const auto key = fmt::format("chaos.kill.{}.actor", i);
       check_actor_name(key, chaos.kills[i].actor);
+      check_fault(fmt::format("chaos.kill.{}.how", i), chaos.kills[i]);
       if (chaos.kills[i].step >= run_.job.training.steps)
         warn(fmt::format("chaos.kill.{}.step", i), "", "the kill at step {} comes too late: the run has {} steps",
              chaos.kills[i].step, run_.job.training.steps);
     }
     for (std::size_t i = 0; i < chaos.actors.size(); ++i)
       check_actor_name(fmt::format("chaos.actors.{}", i), chaos.actors[i]);
+  }
+
+  void check_fault(const std::string& key, const chaos_settings::kill& kill) {
+    using fault = chaos_settings::fault;
+    if (kill.how != fault::exit && kill.actor.starts_with("node/"))
+      error(key, "leave it out: a node is killed", "{} is a process: it can only end", kill.actor);
+    if (kill.how == fault::wedge && kill.actor == "coordinator")
+      error(key, "choose \"exit\" or \"exception\"", "nobody watches over a wedged coordinator");
   }
 
   void check_actor_name(const std::string& key, const std::string& name) {

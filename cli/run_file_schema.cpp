@@ -133,7 +133,7 @@ void describe_supervision(schema& root, supervision_settings& supervision) {
 }
 
 void describe_chaos(schema& root, chaos_settings& chaos) {
-  auto& t = root.table("chaos", "Fault injection: stops actors on purpose.");
+  auto& t = root.table("chaos", "Fault injection: makes actors fail on purpose.");
   t.key("probability", chaos.probability, "of a random kill after each step", from_to(0, 1));
   t.key("seed", chaos.seed, "of random kills");
   t.key("kills_max", chaos.kills_max, "random kills at most");
@@ -141,6 +141,7 @@ void describe_chaos(schema& root, chaos_settings& chaos) {
   t.tables("kill", chaos.kills, "One planned kill.", [](schema& element, chaos_settings::kill& kill) {
     element.key("actor", kill.actor, "such as \"shard/0\", \"replica/1\", \"loader/0\", \"evaluator\"");
     element.key("step", kill.step, "when this step is done");
+    element.key("how", kill.how, "it ends, an exception leaves its handler, or its handler never returns");
   });
 }
 

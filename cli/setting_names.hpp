@@ -87,4 +87,11 @@ struct enum_names<consistency_settings::compensation_kind> {
     {e::none, "none"}, {e::constant, "constant"}, {e::adaptive, "adaptive"}};
 };
 
+template <>
+struct enum_names<chaos_settings::fault> {
+  using e = chaos_settings::fault;
+  static constexpr std::pair<e, std::string_view> all[] = {
+    {e::exit, "exit"}, {e::exception, "exception"}, {e::wedge, "wedge"}};
+};
+
 }  // namespace troupe::config

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <string>
 #include <string_view>
 
 #include "cli/command.hpp"
@@ -12,6 +13,8 @@ namespace {
 
 stop_request request_of_process;
 const char* first_told_of_process = "";
+std::string file_of_process;                             // not touched while has_file is set: the handler reads it
+volatile std::sig_atomic_t has_file = 0;
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler must not wait");
 
 void tell(std::string_view message) {
@@ -23,11 +26,15 @@ void on_signal(int) {
   const int error_before = errno;
   if (request_of_process.stop.exchange(true)) {
     tell("\ninterrupted again: leaving at once, nothing is saved\n");
+    if (has_file)
+      unlink(file_of_process.c_str());
     _exit(static_cast<int>(exit_code::aborted));
   }
-  tell("\n");
-  tell(first_told_of_process);
-  tell("; interrupt again to leave at once\n");
+  if (*first_told_of_process != '\0') {
+    tell("\n");
+    tell(first_told_of_process);
+    tell("; interrupt again to leave at once\n");
+  }
   errno = error_before;
 }
 
@@ -51,6 +58,13 @@ interruption::~interruption() {
   sigaction(SIGINT, &interrupt_before_, nullptr);
   sigaction(SIGTERM, &terminate_before_, nullptr);
   sigaction(SIGUSR1, &cut_before_, nullptr);
+  has_file = 0;
+}
+
+void interruption::remove_when_aborted(const std::filesystem::path& file) {
+  has_file = 0;
+  file_of_process = std::filesystem::absolute(file).string();
+  has_file = 1;
 }
 
 stop_request& interruption::request() const noexcept { return request_of_process; }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <csignal>
+#include <filesystem>
 
 #include "actors/job.hpp"
 
@@ -10,13 +11,15 @@ namespace troupe {
 /// the process at once. SIGUSR1, Slurm's, asks for a cut. One at a time in a process.
 class interruption {
  public:
-  /// `first_told` is said at the first signal.
-  explicit interruption(const char* first_told = "interrupted: saving a cut and leaving");
+  /// `first_told` is said at the first signal; empty: nothing is.
+  explicit interruption(const char* first_told);
   ~interruption();
   interruption(const interruption&) = delete;
   interruption& operator=(const interruption&) = delete;
 
   stop_request& request() const noexcept;
+  /// A file that a second signal takes away before it ends the process.
+  void remove_when_aborted(const std::filesystem::path& file);
 
  private:
   struct sigaction interrupt_before_ {};

@@ -1,7 +1,10 @@
+#include <unistd.h>
+
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <memory>
 #include <optional>
-#include <thread>
 
 #include <fmt/format.h>
 
@@ -15,6 +18,7 @@
 #include "cli/saved_model.hpp"
 #include "cli/signals.hpp"
 #include "models/data/dataset.hpp"
+#include "runtime/cluster/node_resources.hpp"
 #include "runtime/error.hpp"
 #include "runtime/tensor/cpu/peak.hpp"
 
@@ -95,9 +99,15 @@ std::optional<cut_manifest> newest_manifest(const run_directory& directory) {
   return {};
 }
 
-int computing_threads(const run_file& run) {
-  const auto cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  return std::min(cores, static_cast<int>(run.job.training.lanes) * run.job.runtime.threads);
+/// Of this machine, where the run stays on it; 0: who will join, and with what, is not known yet.
+int computing_cores(const train_options& options) {
+  return options.cluster.listen.empty() ? std::max(1, static_cast<int>(std::lround(this_node().cores))) : 0;
+}
+
+/// Floating-point operations a second of the threads that compute; 0: unknown.
+double peak_flops(const run_file& run, int cores) {
+  const auto threads = static_cast<int>(run.job.training.lanes) * run.job.runtime.threads;
+  return cores == 0 ? 0.0 : measure_fma_peak(std::min(cores, threads));
 }
 
 /// What is asked of nodes makes no sense where there are none.
@@ -112,9 +122,14 @@ void refuse_nodes(const train_options& options, const run_file& run) {
 }
 
 exit_code train(const train_options& options) {
-  console people(stderr, options.quiet);
+  // A cluster's head is one of several processes whose logs are read together, unless somebody looks on.
+  const bool logs = options.cluster.wanted() && isatty(STDERR_FILENO) == 0;
+  console people(stderr, options.quiet, logs ? console::style::log : console::style::people);
+  people.set_node(head_node);
   config::diagnostics report;
-  auto run = load_run_file(options.request, report);
+  auto request = options.request;
+  request.cores = computing_cores(options);
+  auto run = load_run_file(request, report);
   for (const auto& warning : report.warnings())
     people.warn(to_string(warning));
   if (!options.run_dir.empty())
@@ -147,7 +162,7 @@ exit_code train(const train_options& options) {
   reporter told(people, *directory,
                 {.steps = run.job.training.steps,
                  .flops_per_token = flops_per_token(run.model),
-                 .peak_flops = measure_fma_peak(computing_threads(run)),
+                 .peak_flops = peak_flops(run, request.cores),
                  .json = options.json});
   const job_inputs inputs{.model = model,
                           .data = data,
@@ -155,10 +170,12 @@ exit_code train(const train_options& options) {
                           .checkpoints = directory->checkpoints(),
                           .documents = make_documents(run, data->tokens().get()),
                           .resume = options.resume};
-  const interruption signals;
+  interruption signals(logs ? "" : "interrupted: saving a cut and leaving");
   try {
     if (cluster)
-      cluster->open(*directory, [&told](const std::string& line) { told.on_cluster(line); });
+      signals.remove_when_aborted(cluster_file::path_in(directory->path()));
+    if (cluster)
+      cluster->open(*directory, [&told](const log_line& line) { told.on_cluster(line); });
     const auto summary =
         run_job(inputs, run.job, told.observer(), &signals.request(), cluster ? &cluster->job() : nullptr);
     cluster.reset();  // whoever comes after the summary finds nothing running any more
@@ -184,7 +201,8 @@ void add_train(CLI::App& app, action& chosen) {
                     "print the resolved configuration, parameters, memory and actors; train nothing");
   command->add_flag("--json", options->json, "JSON lines on stdout, the run's summary last");
   command->add_option("--chaos", options->request.chaos,
-                      "kill actors: ACTOR@STEP such as shard/0@120, or random:PROBABILITY[:SEED]; several with commas")
+                      "make actors fail: ACTOR@STEP such as shard/0@120 ends one, :exception or :wedge behind it has an exception "
+                      "leave its handler, or its handler never return; random:PROBABILITY[:SEED]; several with commas")
     ->allow_extra_args(false);
   command->add_option("--nodes", options->cluster.nodes, "run on this many processes of this machine, started for it")
     ->check(CLI::Range(1u, nodes_max));

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <memory>
 #include <utility>
 
 #include <caf/all.hpp>
@@ -16,6 +17,30 @@ class system_config : public caf::actor_system_config {
  public:
   /// 0 threads: one for each core, but between 2 and 8.
   explicit system_config(std::size_t threads = 0);
+};
+
+/// An actor system that ends in bounded time (P3). CAF waits for every actor, but nothing interrupts one that is stuck in
+/// a handler: such a system is left behind, with its threads, for the end of the process to take away.
+class bounded_system {
+ public:
+  /// `patience`: how long actors may take to end once everybody has been told to.
+  explicit bounded_system(std::chrono::milliseconds patience);
+  ~bounded_system();
+  bounded_system(const bounded_system&) = delete;
+  bounded_system& operator=(const bounded_system&) = delete;
+
+  caf::actor_system& get() noexcept { return world_->system; }
+  /// Waits for all actors to end; false: some did not within the patience.
+  bool wind_down() const;
+
+ private:
+  struct world {
+    system_config config;
+    caf::actor_system system{config};
+  };
+
+  std::chrono::milliseconds patience_;
+  std::unique_ptr<world> world_;
 };
 
 /// Whether `system` runs on the simulator's scheduler: one thread and virtual time.

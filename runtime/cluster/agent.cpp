@@ -1,10 +1,12 @@
 #include "runtime/cluster/agent.hpp"
 
 #include <algorithm>
+#include <map>
 
 #include <fmt/format.h>
 
 #include "runtime/error.hpp"
+#include "runtime/probe.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
 
@@ -20,14 +22,19 @@ class agent {
   agent(agent_actor::pointer self, std::shared_ptr<remoting> post, caf::actor membership, agent_hooks hooks)
       : self_(self), post_(std::move(post)), membership_(std::move(membership)), hooks_(std::move(hooks)) {
     self_->set_down_handler([this](const caf::down_msg& down) {
-      std::erase_if(spawned_, [&](const auto& each) { return each.address() == down.source; });
+      std::erase_if(spawned_, [&](const auto& each) {
+        if (each.second.handle.address() != down.source)
+          return false;
+        say_ended(each.first, each.second.incarnation, down.reason);
+        return true;
+      });
       end_if_alone();
     });
   }
 
   ~agent() {
-    for (const auto& each : spawned_)
-      send_exit(each, caf::exit_reason::kill);
+    for (const auto& [name, who] : spawned_)
+      send_exit(who.handle, caf::exit_reason::kill);
   }
 
   void on(const meet_peers& message) {
@@ -59,7 +66,8 @@ class agent {
     if (spawn_ && !end_) {
       try {
         if (const auto who = spawn_(self_->system(), message)) {
-          spawned_.push_back(who);
+          spawned_[message.name] = {message.incarnation, who};  // its predecessor has ended, or was given up
+          hooks_.log({.event = "started", .node = post_->self(), .actor = message.name, .incarnation = message.incarnation});
           self_->monitor(who);
           return post_->host(message.name, message.incarnation, who);
         }
@@ -68,18 +76,24 @@ class agent {
         reason = to_error(std::current_exception());
       }
     }
+    say_ended(message.name, message.incarnation, reason);
     post_->refuse(message.name, message.incarnation, reason);
   }
 
   void on(const leave_cluster& message) { end({node_end::kind::released, message.reason}); }
-  void on(const head_lost& message) { end({node_end::kind::lost, message.evidence}); }
+  void on(const head_lost& message) {
+    probe("agent: a node lost its head and ended its actors");
+    end({node_end::kind::lost, message.evidence});
+  }
   void on(const die_now&) { hooks_.die(); }
 
   void on(const peer_silent& message) {
+    say("peer_lost", fmt::format("node {}: {}", message.peer, message.evidence));
     tell(self_, membership_, peer_lost{post_->self(), message.peer, message.evidence});
   }
 
   void on(const drain_node& message) {
+    say("leaves", fmt::format("{}; asks to be let go within {} s", message.reason, message.within_ms / 1000));
     tell(self_, membership_, drain_request{post_->self(), message.within_ms, message.reason});
     run_later(self_, std::chrono::milliseconds{message.within_ms}, [this] {
       end({node_end::kind::released, "the deadline came before the head let this node go"});
@@ -89,9 +103,32 @@ class agent {
   void on(const ask_for_cut&) { tell(self_, membership_, cut_request{post_->self()}); }
 
  private:
+  struct hosted {
+    std::uint64_t incarnation = 0;
+    caf::actor handle;
+  };
+
+  void say(const char* event, std::string message) {
+    hooks_.log({.event = event, .message = std::move(message), .node = post_->self()});
+  }
+
+  /// Whoever was told to end, or to live elsewhere, has not failed.
+  void say_ended(const std::string& name, std::uint64_t incarnation, const caf::error& reason) {
+    const bool as_told = !reason || is(reason, errc::moved) || reason == caf::exit_reason::user_shutdown ||
+                         reason == caf::exit_reason::kill;
+    hooks_.log({.event = "ended",
+                .message = root_cause(reason),
+                .level = as_told ? log_level::info : log_level::warn,
+                .node = post_->self(),
+                .actor = name,
+                .incarnation = incarnation});
+  }
+
   void report_ready() {
-    if (met_ && spawn_)
-      tell(self_, membership_, node_prepared{post_->self(), {}});
+    if (!met_ || !spawn_)
+      return;
+    say("ready", "the job's data is open, and all nodes are met");
+    tell(self_, membership_, node_prepared{post_->self(), {}});
   }
 
   void be_unfit(const std::string& fault) {
@@ -103,10 +140,17 @@ class agent {
     if (end_)
       return;
     end_ = std::move(how);
-    for (const auto& each : spawned_)
-      send_exit(each, make_error(errc::moved, "the node leaves"));
+    for (const auto& [name, who] : spawned_)
+      send_exit(who.handle, make_error(errc::moved, "the node leaves"));
     // Whoever is stuck in a handler does not keep the node.
     run_later(self_, wind_down, [this] {
+      for (const auto& [name, who] : spawned_)
+        hooks_.log({.event = "stuck",
+                    .message = name + " does not end: it is left behind, stuck in a handler",
+                    .level = log_level::warn,
+                    .node = post_->self(),
+                    .actor = name,
+                    .incarnation = who.incarnation});
       spawned_.clear();
       end_if_alone();
     });
@@ -126,7 +170,7 @@ class agent {
   caf::actor membership_;
   agent_hooks hooks_;
   local_spawner spawn_;
-  std::vector<caf::actor> spawned_;
+  std::map<std::string, hosted> spawned_;  // by name: the latest
   bool met_ = false;
   bool told_ = false;
   std::optional<node_end> end_;

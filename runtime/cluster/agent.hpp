@@ -11,6 +11,7 @@
 #include <caf/all.hpp>
 
 #include "runtime/cluster/protocol.hpp"
+#include "runtime/log_line.hpp"
 #include "runtime/transport/remoting.hpp"
 
 namespace troupe {
@@ -57,6 +58,7 @@ struct agent_hooks {
   std::function<void(node_id, const std::string& evidence)> forget;
   std::function<void(node_end)> ended;  ///< told once, when everything the agent spawned has ended or is stuck
   std::function<void()> die;            ///< fault injection
+  std::function<void(const log_line&)> log;  ///< what happens here; called on the agent's thread
 };
 
 using agent_actor =

@@ -33,6 +33,12 @@ void cluster_board::set_state(node_id node, node_state state) {
     record.state = state;
 }
 
+void cluster_board::release(node_id node) {
+  set_state(node, node_state::leaving);
+  const std::lock_guard lock(mutex_);
+  nodes_.at(node - 1).released = true;
+}
+
 void cluster_board::set_fault(node_id node, const std::string& fault) {
   const std::lock_guard lock(mutex_);
   nodes_.at(node - 1).fault = fault;

@@ -40,6 +40,7 @@ struct node_record {
   std::chrono::system_clock::time_point joined;
   std::chrono::system_clock::time_point ended;  ///< gone
   std::string evidence;                         ///< gone: why
+  bool released = false;                        ///< it was told to go: nothing lives there any more
   std::string fault;                            ///< what makes it unfit for this job; empty: nothing is known
 };
 
@@ -62,6 +63,8 @@ class cluster_board {
   /// The new node's number.
   node_id add(node_offer offer);
   void set_state(node_id node, node_state state);
+  /// It leaves, and its end is no loss.
+  void release(node_id node);
   void set_fault(node_id node, const std::string& fault);
   /// Strikes a node out; false where it was out before.
   bool remove(node_id node, const std::string& evidence);

@@ -4,9 +4,17 @@
 
 #include "runtime/cluster/introduction.hpp"
 #include "runtime/error.hpp"
+#include "runtime/probe.hpp"
 #include "runtime/system.hpp"
 
 namespace troupe {
+
+namespace {
+
+/// Of the nodes that are gone a status tells the last ones: in days on a spot market there are thousands.
+constexpr std::size_t gone_told_max = 100;
+
+}  // namespace
 
 cluster_head::cluster_head(caf::actor_system& system, std::shared_ptr<network> carrier, cluster_head_options options)
     : system_(system),
@@ -29,18 +37,24 @@ void cluster_head::start(const directory_actor& names) {
 }
 
 void cluster_head::arrived(link_id link, parcel what) {
-  if (const auto from = links_.find(link))  // not expelled
+  if (const auto from = links_.find(link))
     post_->receive(*from, std::move(what));
+  else
+    post_->drop_fenced();
 }
 
 std::string cluster_head::describe() const {
   auto nodes = nlohmann::json::array();
-  for (const auto& node : board_->nodes())
+  auto gone = board_->count(node_state::gone);
+  for (const auto& node : board_->nodes()) {
+    if (node.state == node_state::gone && gone-- > gone_told_max)
+      continue;
     nodes.push_back({{"node", node.id},
                      {"state", to_string(node.state)},
                      {"endpoint", node.offer.endpoint},
                      {"resources", to_json(node.offer.resources)},
                      {"evidence", node.evidence}});
+  }
   const auto traffic = post_->counters();
   return nlohmann::json{{"nodes", std::move(nodes)},
                         {"messages",
@@ -48,7 +62,8 @@ std::string cluster_head::describe() const {
                           {"received", traffic.received},
                           {"stale_dropped", traffic.stale_dropped},
                           {"bad_dropped", traffic.bad_dropped},
-                          {"early_dropped", traffic.early_dropped}}},
+                          {"early_dropped", traffic.early_dropped},
+                          {"fenced_dropped", traffic.fenced_dropped}}},
                         {"job", nlohmann::json::parse(options_.status())}}
       .dump();
 }
@@ -79,12 +94,16 @@ void cluster_head::lost(link_id link, const std::string& evidence) {
   const auto node = links_.remove(link);
   if (!node)
     return;
-  const bool left = board_->find(*node)->state == node_state::leaving;
-  const auto why = left ? "it left" : evidence;
+  const auto known = *board_->find(*node);
+  const auto why = known.released                       ? "it left"
+                   : known.state == node_state::leaving ? evidence + "; it had not been drained yet"
+                                                        : evidence;
   if (!board_->remove(*node, why))
     return;
+  if (known.state == node_state::leaving && !known.released)
+    probe("head: a node was lost in the middle of its drain");
   post_->disconnect(*node, why);
-  caf::anon_send(membership_, node_departed{*node, why, left});
+  caf::anon_send(membership_, node_departed{*node, why, known.released});
 }
 
 void cluster_head::expel(node_id node, const std::string& evidence) {

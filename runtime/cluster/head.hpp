@@ -23,7 +23,7 @@ struct cluster_head_options {
   std::vector<job_document> documents;     ///< what every node prepares itself with
   std::string cluster;                     ///< drawn anew by each run
   std::function<std::string()> status;     ///< of the job, as a JSON object; must not wait
-  std::function<void(const std::string&)> tell;  ///< for people; called on an actor's thread
+  std::function<void(const log_line&)> tell;  ///< see membership_hooks; called on an actor's thread
 };
 
 class cluster_head : public std::enable_shared_from_this<cluster_head> {

@@ -42,15 +42,18 @@ class membership {
       return expel(message.node, "it cannot take part: " + message.fault);
     }
     board_->set_state(message.node, node_state::ready);
-    hooks_.tell(fmt::format("node {} joined: {}, {:g} cores", message.node, node->offer.resources.host, node->offer.resources.cores));
+    say(message.node, "joined",
+        fmt::format("node {} joined: {}, {:g} cores", message.node, node->offer.resources.host, node->offer.resources.cores));
     tell(self_, coordinator_, node_ready{message.node});
   }
 
   // -- leaving and being lost -------------------------------------------------------------
 
   void on(const node_departed& message) {
-    hooks_.tell(message.left ? fmt::format("node {} left", message.node)
-                             : fmt::format("node {} is gone: {}", message.node, message.evidence));
+    if (message.left)
+      say(message.node, "left", fmt::format("node {} left", message.node));
+    else
+      say(message.node, "lost", fmt::format("node {} is gone: {}", message.node, message.evidence), log_level::warn);
     for (const auto& node : board_->nodes())
       if (node.state != node_state::gone)
         tell(self_, agent_of(node.id), forget_peer{message.node, message.evidence});
@@ -72,16 +75,17 @@ class membership {
       return;
     const bool was_ready = board_->find(message.node)->state == node_state::ready;
     board_->set_state(message.node, node_state::leaving);
-    hooks_.tell(fmt::format("node {} leaves: {}", message.node, message.reason));
+    say(message.node, "leaves", fmt::format("node {} leaves: {}", message.node, message.reason));
     if (was_ready && !board_->is_empty(message.node) && coordinator_)
       tell(self_, coordinator_, node_leaving{message.node, message.reason});
     else
-      release(message.node);
+      release(message.node, "drained");
   }
 
   void on(const node_vacated& message) {
+    probe("membership: a node was drained");
     if (is_member(message.node))
-      release(message.node);
+      release(message.node, "drained");
   }
 
   void on(const cut_request& message) {
@@ -95,10 +99,8 @@ class membership {
 
   void on(const dismiss_nodes& message) {
     for (const auto& node : board_->nodes())
-      if (node.state != node_state::gone) {
-        board_->set_state(node.id, node_state::leaving);
-        tell(self_, agent_of(node.id), leave_cluster{message.reason});
-      }
+      if (node.state != node_state::gone)
+        release(node.id, message.reason);
   }
 
   void on(const directory_entry& entry) {
@@ -111,6 +113,10 @@ class membership {
   }
 
  private:
+  void say(node_id node, const char* event, std::string message, log_level level = log_level::info) {
+    hooks_.tell({.event = event, .message = std::move(message), .level = level, .node = node});
+  }
+
   bool is_member(node_id node) const {
     const auto found = board_->find(node);
     return found && found->state != node_state::gone;
@@ -118,7 +124,10 @@ class membership {
 
   caf::actor agent_of(node_id node) { return post_->handle({node, agent_name, 1}); }
 
-  void release(node_id node) { tell(self_, agent_of(node), leave_cluster{"drained"}); }
+  void release(node_id node, const std::string& reason) {
+    board_->release(node);
+    tell(self_, agent_of(node), leave_cluster{reason});
+  }
 
   void expel(node_id node, const std::string& evidence) {
     hooks_.expel(node, evidence);

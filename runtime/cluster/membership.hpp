@@ -12,6 +12,7 @@
 
 #include "runtime/cluster/board.hpp"
 #include "runtime/cluster/protocol.hpp"
+#include "runtime/log_line.hpp"
 #include "runtime/supervision/directory.hpp"
 #include "runtime/transport/remoting.hpp"
 
@@ -67,8 +68,8 @@ using membership_actor =
 struct membership_hooks {
   /// Strikes a member out: closes its link, ends its handles.
   std::function<void(node_id, const std::string& evidence)> expel;
-  /// For people: a node joined, was lost, leaves.
-  std::function<void(const std::string&)> tell;
+  /// For a log: a node "joined", "leaves", has "left", was "lost".
+  std::function<void(const log_line&)> tell;
 };
 
 /// How long two nodes may have lost each other before one of them must go.

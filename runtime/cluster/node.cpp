@@ -15,6 +15,8 @@ cluster_node::cluster_node(caf::actor_system& system, std::shared_ptr<network> c
       post_(std::make_shared<remoting>(system, carrier_, options_.codecs)) {
   if (!options_.die)
     options_.die = [] { std::raise(SIGKILL); };
+  if (!options_.log)
+    options_.log = [](const log_line&) {};
 }
 
 void cluster_node::join(const std::string& head_endpoint, std::function<void(const dial_result&)> on_failure) {
@@ -57,6 +59,7 @@ void cluster_node::joined(const dial_result& result) {
   hooks.prepare = options_.prepare;
   hooks.ended = options_.on_end;
   hooks.die = options_.die;
+  hooks.log = options_.log;
   hooks.meet = [weak](const std::vector<peer_endpoint>& peers, std::function<void(peers_met)> done) {
     if (const auto me = weak.lock())
       me->meet(peers, std::move(done));
@@ -102,8 +105,10 @@ void cluster_node::connect(node_id peer, link_id link) {
 }
 
 void cluster_node::arrived(link_id link, parcel what) {
-  if (const auto from = links_.find(link))  // not forgotten
+  if (const auto from = links_.find(link))
     post_->receive(*from, std::move(what));
+  else
+    post_->drop_fenced();
 }
 
 void cluster_node::meet(const std::vector<peer_endpoint>& peers, std::function<void(peers_met)> done) {

@@ -26,6 +26,7 @@ struct cluster_node_options {
   std::function<void(node_id)> on_joined;       ///< told on the network's thread
   std::function<void(node_end)> on_end;         ///< told once, from any thread; nothing of the job lives here then
   std::function<void()> die;                    ///< fault injection; none: SIGKILL to this process
+  std::function<void(const log_line&)> log;     ///< what happens here; called on threads of actors
 };
 
 class cluster_node : public std::enable_shared_from_this<cluster_node> {

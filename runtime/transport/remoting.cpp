@@ -343,12 +343,18 @@ void remoting::receive(node_id from, const parcel& what) {
       return;
     }
     if (what.to.incarnation < known || !found->second.handle) {
+      probe("remoting: a parcel to somebody who has ended was dropped");
       ++counters_.stale_dropped;
       return;
     }
     to = found->second.handle;
   }
   deliver(to, what);
+}
+
+void remoting::drop_fenced() {
+  probe("remoting: a parcel from a node that is no member any more was dropped");
+  drop(&remoting_counters::fenced_dropped);
 }
 
 void remoting::deliver(const caf::actor& to, const parcel& what) {

@@ -34,6 +34,7 @@ struct remoting_counters {
   std::uint64_t stale_dropped = 0;  ///< to an earlier incarnation, or to somebody who has ended
   std::uint64_t bad_dropped = 0;    ///< not what its type says
   std::uint64_t early_dropped = 0;  ///< beyond the bound on what is kept
+  std::uint64_t fenced_dropped = 0; ///< from nodes that are no members any more
 };
 
 /// One per node; thread safe. Outlives every handle it made: keep it in a shared_ptr beside the actor system.
@@ -69,6 +70,8 @@ class remoting : public std::enable_shared_from_this<remoting> {
 
   /// Something came over a link that belongs to node `from`.
   void receive(node_id from, const parcel& what);
+  /// Something came over a link that belongs to no member: nobody gets it, and it is counted.
+  void drop_fenced();
 
   remoting_counters counters() const;
 

@@ -130,7 +130,7 @@ double time_bare_loop(const configuration& of, int threads, double budget) {
   const auto begin = clock::now();
   auto step_begin = begin;
   for (std::uint64_t step = 0;; ++step) {
-    work.begin(step, read_lane(*context, 0, step));
+    work.begin(step, read_lane(*context, 0, step).micro_batches);
     {
       std::vector<tensor> values(shard.values().begin(), shard.values().end());
       work.supply(0, values);

@@ -4,6 +4,9 @@
 #include <cstdio>
 #include <limits>
 #include <memory>
+#include <sstream>
+#include <string>
+#include <vector>
 
 #include <doctest/doctest.h>
 
@@ -34,13 +37,13 @@ evaluation_report evaluation_at(std::uint64_t step, double loss) {
 
 /// What a console that is no terminal writes.
 template <class F>
-std::string written(bool quiet, F use) {
+std::string written(bool quiet, F use, console::style how = console::style::people) {
   const scratch_folder folder;
   const auto path = folder.path() / "out";
   {
     const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "w"), &std::fclose);
     REQUIRE(file);
-    console people(file.get(), quiet);
+    console people(file.get(), quiet, how);
     use(people);
   }
   return read_file(path);
@@ -136,4 +139,20 @@ TEST_CASE("a quiet console only warns") {
           people.say("said");
           people.warn("warning: careful");
         }) == "warning: careful\n");
+}
+
+TEST_CASE("in a log every line has its time and its node, and none is redrawn") {
+  const auto text = written(false, [](console& people) {
+    people.set_node(0);
+    people.show(sample(), true);
+    people.say("said");
+    people.say({.event = "lost", .message = "gone for good", .level = log_level::warn, .node = 3});
+  }, console::style::log);
+  std::istringstream lines(text);
+  std::vector<std::string> found;
+  for (std::string line; std::getline(lines, line);)
+    found.push_back(line.substr(line.find(' ')));
+  CHECK(found == std::vector<std::string>{" level=info node=0 event=progress msg=\"" + format_progress(sample()) + "\"",
+                                          " level=info node=0 event=note msg=said",
+                                          " level=warn node=3 event=lost msg=\"gone for good\""});
 }

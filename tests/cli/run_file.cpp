@@ -152,7 +152,7 @@ TEST_CASE("what a run resolved to reads back the same, without warnings") {
 TEST_CASE("chaos that cannot be read is refused") {
   const scratch_folder folder;
   for (const auto* wrong : {"shard/0", "shard/0@", "@3", "shard/0@x", "shard/0@-1", "random:", "random:2",
-                            "random:0.1:x", "shard/0@1,", ""}) {
+                            "random:0.1:x", "shard/0@1,", "shard/0@1:", "shard/0@1:boom", "shard/0@:wedge", ""}) {
     CAPTURE(wrong);
     CHECK(load(folder, minimal, {}, {wrong}).errors.find("cannot read '") != std::string::npos);
   }

@@ -1,6 +1,8 @@
 /// What is left when a job on a cluster has ended, however it ended: its run directory, and nothing else.
 
+#include <regex>
 #include <set>
+#include <sstream>
 
 #include "tests/end_to_end/cluster_run.hpp"
 
@@ -17,9 +19,13 @@ std::set<std::string> names_in(const std::filesystem::path& folder) {
 
 const std::set<std::string> of_a_run{"config.toml", "metrics.jsonl", "events.jsonl", "checkpoints", "nodes"};
 
+const std::set<std::string> expected_beside{"runs", "cache", "text.txt", "small.toml"};
+
 void require_clean(const scratch_folder& folder, std::set<std::string> expected) {
   CHECK(comes_true([&] { return processes_in(folder).empty(); }, std::chrono::seconds(10)));
   CHECK(names_in(run_folder(folder)) == expected);
+  for (const auto& name : names_in(folder.path()))  // what the tests themselves put there, and no more
+    CHECK_MESSAGE((expected_beside.contains(name) || name.ends_with("out") || name.ends_with("err")), name);
   for (const auto& name : names_in(run_folder(folder) / "checkpoints"))
     CHECK(name.starts_with("step-"));
 }
@@ -37,6 +43,17 @@ TEST_CASE("clean: after success") {
   summary_of(process(folder, cluster_job(200) + arguments{"--nodes", "3"}));
   require_clean(folder, with(of_a_run, "summary.json"));
   CHECK(names_in(run_folder(folder) / "nodes") == std::set<std::string>{"node-1.log", "node-2.log", "node-3.log"});
+  // Each line of each log can be read by a machine.
+  const std::regex form(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z level=(info|warn|error)( node=\d+)?)"
+                        R"(( actor=\S+ incarnation=\d+)? event=\w+( msg=([^\s"]+|"([^"\\]|\\.)*"))?)");
+  for (const auto& log : {folder.path() / "err", run_folder(folder) / "nodes" / "node-1.log"}) {
+    std::istringstream lines(read_file(log));
+    int count = 0;
+    for (std::string line; std::getline(lines, line); ++count)
+      CHECK_MESSAGE(std::regex_match(line, form), line);
+    CHECK(count > 3);
+  }
+  CHECK(says(read_file(run_folder(folder) / "nodes" / "node-1.log"), " incarnation=1 event=started"));
 }
 
 TEST_CASE("clean: after failure") {
@@ -67,6 +84,19 @@ TEST_CASE("clean: after Ctrl-C, which saves a cut first") {
     CHECK(lines_of(head.out()).back()["first_step"] >= 50);
     require_clean(folder, with(of_a_run, "summary.json"));
   }
+}
+
+TEST_CASE("clean: after a second Ctrl-C, which saves nothing") {
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, cluster_job(1'000'000) + arguments{"--nodes", "2"});
+  REQUIRE(reaches(head, 50));
+  kill(ready_nodes(folder).front().process, SIGSTOP);  // so that there is no cut before the second signal
+  head.signal(SIGINT);
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  head.signal(SIGINT);
+  CHECK(head.wait() == 130);
+  require_clean(folder, of_a_run);
 }
 
 TEST_CASE("clean: after Ctrl-C while the head waits for nodes") {

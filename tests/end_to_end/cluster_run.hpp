@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -56,6 +57,19 @@ inline void require_exactly_once(const nlohmann::json& summary, std::uint64_t st
     for (const auto& applied : shard["applied"])
       CHECK(applied == steps);
   }
+}
+
+/// Each sample that was due has had effect once: a step comes again after a rollback or a resume, and the last line of it
+/// counts.
+inline void require_each_sample_once(const scratch_folder& folder, std::uint64_t steps) {
+  constexpr std::uint64_t batch = 4;
+  std::map<std::uint64_t, nlohmann::json> samples;
+  for (const auto& line : lines_of(read_file(run_folder(folder) / "metrics.jsonl")))
+    if (line["kind"] == "step")
+      samples[line["step"]] = line["samples"];
+  REQUIRE(samples.size() == steps);
+  for (const auto& [step, of_it] : samples)
+    CHECK_MESSAGE(of_it == nlohmann::json::array({{(step - 1) * batch, batch}}), "step ", step);
 }
 
 /// The last step that a head told of.

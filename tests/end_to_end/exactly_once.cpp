@@ -44,6 +44,7 @@ TEST_CASE("bounded and async: nodes die, join and drain, the head is killed and 
     if (reaches(head, 1300 + random() % 100))
       kill_one();
     require_exactly_once(summary_of(head), steps);
+    require_each_sample_once(folder, steps);
     independent.clear();
     CHECK(comes_true([&] { return processes_in(folder).empty(); }));
   }

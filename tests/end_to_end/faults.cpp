@@ -66,6 +66,50 @@ TEST_CASE("fault: actors crash on their nodes, the coordinator on the head") {
   CHECK(summary["restarts"] >= 6);
 }
 
+TEST_CASE("fault: exceptions leave handlers of actors on nodes and on the head; the reports lead with what was thrown") {
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, cluster_job(steps) +
+                                 arguments{"--nodes", "2", "--chaos",
+                                           "replica/0@150:exception,shard/1@250:exception,loader/2@350:exception,"
+                                           "coordinator@450:exception,evaluator@550:exception"});
+  REQUIRE(reaches(head, 600));
+  const auto status = status_of(folder);
+  const auto summary = summary_of(head);
+  require_same(summary);
+  CHECK(summary["killed"] == 5);
+  CHECK(summary["restarts"] >= 5);
+  const auto events = lines_of(read_file(run_folder(folder) / "events.jsonl"));
+  for (const std::string actor : {"replica/0", "shard/1", "loader/2", "evaluator", "coordinator"}) {
+    CAPTURE(actor);
+    const bool on_head = actor == "coordinator";
+    const auto cause = fmt::format("an exception left a handler of {}, by fault injection", actor);
+    CHECK(std::ranges::any_of(events, [&](const json& event) {
+      return event["kind"] == "ended" && event["actor"] == actor && event["reason"] == actor + ": " + cause &&
+             says(event["where"], on_head ? "the head" : "node ");
+    }));
+    REQUIRE(status);
+    CHECK(std::ranges::any_of((*status)["job"]["failures"], [&](const json& failure) {
+      return failure["actor"] == actor && says(failure["reason"], cause);
+    }));
+    const auto logs = read_file(run_folder(folder) / "nodes" / "node-1.log") + read_file(run_folder(folder) / "nodes" / "node-2.log");
+    CHECK(says(on_head ? head.err() : logs, cause));
+  }
+}
+
+TEST_CASE("fault: an actor is wedged in a handler; the job goes on without it, and no process waits for it") {
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, cluster_job(steps) + arguments{"--nodes", "2", "supervision.stall_after=1s", "--chaos",
+                                                            "replica/1@200:wedge,loader/0@201:wedge"});
+  const auto summary = summary_of(head);
+  require_same(summary);
+  CHECK(summary["killed"] >= 1);
+  CHECK(summary["rollbacks"] >= 1);
+  CHECK(says(head.err(), "nothing was done for 1 s"));
+  CHECK(processes_in(folder).empty());
+}
+
 TEST_CASE("fault: a process is killed by fault injection") {
   const scratch_folder folder;
   prepare(folder);

@@ -71,6 +71,7 @@ TEST_CASE("sync: nodes are killed with SIGKILL again and again, and replaced") {
       }
     }
     require_same(summary_of(head));
+    require_each_sample_once(folder, steps);
     CHECK(killed > 1);
     CHECK(processes_in(folder).empty());
   });
@@ -120,6 +121,7 @@ TEST_CASE("sync: nodes join while the job runs, make cuts on request, drain, and
 
   const auto summary = summary_of(head);
   require_same(summary);
+  require_each_sample_once(folder, steps);
   CHECK(summary["rollbacks"] == 0);
   CHECK(second->wait() == 0);
   CHECK(third->wait() == 0);
@@ -142,6 +144,7 @@ TEST_CASE("sync: the head is killed and resumed; its own nodes die with it") {
         words.push_back("--resume");
     }
     require_same(summary_of(process(folder, words)));
+    require_each_sample_once(folder, steps);
   });
 }
 

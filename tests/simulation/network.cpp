@@ -38,7 +38,7 @@ class simulated_wire::port final : public network {
 void simulated_wire::port::dial(const std::string& endpoint, std::string introduction,
                                 std::function<void(dial_result)> done) {
   auto* const other = wire_.by_endpoint_.at(endpoint);
-  wire_.later(wire_.draw_delay(), [this, other, introduction = std::move(introduction), done = std::move(done)] {
+  wire_.later(wire_.draw(wire_.options_.delay_max), [this, other, introduction = std::move(introduction), done = std::move(done)] {
     if (dead_)
       return;
     if (other->dead_ || wire_.separated(*this, *other))
@@ -52,7 +52,7 @@ void simulated_wire::port::dial(const std::string& endpoint, std::string introdu
       wire_.links_.erase(there);
       return done({0, reply.text, !reply.accepted});
     }
-    wire_.later(wire_.draw_delay(), [this, here, text = reply.text, done] {
+    wire_.later(wire_.draw(wire_.options_.delay_max), [this, here, text = reply.text, done] {
       if (dead_)
         return;
       auto* const end = wire_.find(here);
@@ -79,10 +79,12 @@ void simulated_wire::port::send(link_id link, parcel message) {
   }
   other->under_way.push_back(std::move(message));
   const auto there = end->id_there;
-  wire_.later(wire_.draw_delay(), [this, there] { wire_.arrive(there); });
+  wire_.later(wire_.draw(wire_.options_.delay_max), [this, there] { wire_.arrive(there); });
 }
 
 void simulated_wire::port::close(link_id link) {
+  if (wire_.sim_.chance(0.5))
+    wire_.arrive(link);  // what was being received meanwhile is told still
   auto* const end = wire_.find(link);
   if (!end)
     return;
@@ -111,8 +113,8 @@ void simulated_wire::later(std::chrono::milliseconds delay, std::function<void()
   caf::delayed_anon_send(courier_, delay, errand{std::move(what)});
 }
 
-std::chrono::milliseconds simulated_wire::draw_delay() {
-  return std::chrono::milliseconds{sim_.draw(static_cast<std::uint64_t>(options_.delay_max.count()) + 1)};
+std::chrono::milliseconds simulated_wire::draw(std::chrono::milliseconds most) {
+  return std::chrono::milliseconds{sim_.draw(static_cast<std::uint64_t>(most.count()) + 1)};
 }
 
 bool simulated_wire::separated(const port& a, const port& b) const {
@@ -167,11 +169,19 @@ void simulated_wire::break_links(network& a, network& b) {
       lose(id, "the connection was reset", options_.closed_after);
 }
 
+void simulated_wire::half_break_links(network& here, network& there) {
+  for (auto& [id, end] : links_)
+    if (end.here == &here && end.there == &there)
+      lose(id, "the connection was reset", options_.closed_after);
+    else if (end.here == &there && end.there == &here)
+      lose(id, "no sign of life", draw(options_.silent_max));
+}
+
 void simulated_wire::partition(network& a, network& b) {
   separated_.insert({static_cast<port*>(&a), static_cast<port*>(&b)});
   for (auto& [id, end] : links_)
     if ((end.here == &a && end.there == &b) || (end.here == &b && end.there == &a))
-      lose(id, "no sign of life", options_.silent_after + draw_delay());
+      lose(id, "no sign of life", draw(options_.silent_max));
 }
 
 void simulated_wire::heal() { separated_.clear(); }

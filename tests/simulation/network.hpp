@@ -25,7 +25,7 @@ namespace troupe {
 struct simulated_wire_options {
   std::chrono::milliseconds delay_max{20};      ///< of a parcel
   std::chrono::milliseconds closed_after{5};    ///< until the end of a process is seen
-  std::chrono::milliseconds silent_after{2'000};  ///< until a partition is seen
+  std::chrono::milliseconds silent_max{2'000};  ///< until a partition is seen; each side sees it in its own time
 };
 
 class simulated_wire {
@@ -43,6 +43,8 @@ class simulated_wire {
   void kill(network& which);
   /// The connections between the two break, and both see it soon. They can be made again.
   void break_links(network& a, network& b);
+  /// `here` takes the connection for broken, and the other side finds out in its own time.
+  void half_break_links(network& here, network& there);
   /// Nothing passes between the two, and nobody is told, until both sides miss each other. Dials fail, too.
   void partition(network& a, network& b);
   void heal();
@@ -61,7 +63,7 @@ class simulated_wire {
 
   /// Runs `what` after `delay` of virtual time.
   void later(std::chrono::milliseconds delay, std::function<void()> what);
-  std::chrono::milliseconds draw_delay();
+  std::chrono::milliseconds draw(std::chrono::milliseconds most);
   bool separated(const port& a, const port& b) const;
   link_end* find(link_id id);
   void arrive(link_id at);

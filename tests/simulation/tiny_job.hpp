@@ -9,6 +9,7 @@
 #include <doctest/doctest.h>
 
 #include "actors/job.hpp"
+#include "actors/parameter_shard.hpp"
 #include "models/transformer.hpp"
 
 namespace troupe {
@@ -66,6 +67,51 @@ inline job_observer telling_observer() {
     observer.on_rollback = [](std::uint64_t step) { MESSAGE("rollback to " << step); };
     observer.on_warning = [](const std::string& text) { MESSAGE(text); };
   }
+  return observer;
+}
+
+/// Follows what each shard applies, as it tells: of every lane one step after the other, each once, from where it was
+/// restored, and computed on the samples that are due (P1, P4).
+class effects {
+ public:
+  explicit effects(const job_settings& settings) : training_(settings.training), next_(settings.runtime.shards) {}
+
+  void note(const shard_report& report) {
+    auto& next = next_[report.shard];
+    CAPTURE(report.shard);
+    if (report.results.empty()) {  // it was restored
+      next = report.applied;
+      return;
+    }
+    for (const auto& result : report.results) {
+      REQUIRE(result.step == next[result.lane]++);
+      REQUIRE(result.samples == due(result.lane, result.step));
+    }
+    REQUIRE(report.applied == next);
+  }
+
+  void require_all(std::uint64_t steps_due) const {
+    for (const auto& next : next_)
+      CHECK(next == std::vector<std::uint64_t>(training_.lanes, steps_due));
+  }
+
+ private:
+  std::vector<sample_range> due(std::uint32_t lane, std::uint64_t step) const {
+    const auto rows = static_cast<std::uint64_t>(training_.batch) / training_.lanes / training_.accumulation;
+    std::vector<sample_range> all;
+    for (std::uint64_t micro = 0; micro < training_.accumulation; ++micro)
+      all.push_back({(step * training_.accumulation + micro) * training_.lanes * rows + lane * rows, rows});
+    return all;
+  }
+
+  training_settings training_;
+  std::vector<std::vector<std::uint64_t>> next_;  // by shard and lane
+};
+
+/// Tells of what happens in the replay of a seed, and always the shards' effects.
+inline job_observer following(effects& all) {
+  auto observer = telling_observer();
+  observer.on_update = [&all](const shard_report& report) { all.note(report); };
   return observer;
 }
 

@@ -33,7 +33,8 @@ struct disturbance {
 
 result simulate(std::uint64_t seed, const job_inputs& inputs, const job_settings& settings, disturbance what = {}) {
   const auto context = make_job_context(inputs, settings);
-  const auto log = std::make_shared<job_log>(*context, telling_observer());
+  effects applied(settings);
+  const auto log = std::make_shared<job_log>(*context, following(applied));
   result found;
   simulator sim{seed};
   const auto done = std::make_shared<bool>(false);
@@ -60,6 +61,8 @@ result simulate(std::uint64_t seed, const job_inputs& inputs, const job_settings
   found.done = *done;
   found.killed = sim.killed();
   found.summary = log->summary();
+  if (*done)
+    applied.require_all(found.summary.steps);
   return found;
 }
 

@@ -1,0 +1,68 @@
+/// Notices of preemption, as the command hears of them: it hands its work over and is gone before the deadline.
+
+#include <fmt/chrono.h>
+
+#include "tests/end_to_end/cluster_run.hpp"
+#include "tests/runtime/cluster/fake_metadata.hpp"
+
+using namespace troupe;
+
+TEST_CASE("preemption: a notice of AWS and one of GCP drain their nodes before the deadline, and the result is the same") {
+  constexpr std::uint64_t steps = 4000;
+  const auto deadline = std::chrono::time_point_cast<std::chrono::seconds>(std::chrono::system_clock::now()) +
+                        std::chrono::seconds(30);
+  std::atomic<bool> noticed = false;
+  fake_aws aws{.action = fmt::format(R"({{"action": "terminate", "time": "{:%FT%TZ}"}})", deadline)};
+  const fake_server aws_service([&](const std::string& request) {
+    aws.polls = noticed ? 3 : 0;
+    return aws(request);
+  });
+  const fake_server gcp_service([&](const std::string&) { return http(200, noticed ? "TRUE" : "FALSE"); });
+
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, cluster_job(steps) + arguments{"--listen", "127.0.0.1:0", "--min-nodes", "3"});
+  const auto endpoint = head_endpoint(folder);
+  const auto stays = start_node(folder, endpoint, "stays");
+  const auto spot = start_node(folder, endpoint, "spot", {"--preemption", "aws=" + aws_service.url()});
+  const auto preemptible = start_node(folder, endpoint, "preemptible", {"--preemption", "gcp=" + gcp_service.url()});
+  REQUIRE(reaches(head, 50));
+  noticed = true;
+  CHECK(spot->wait() == 0);
+  CHECK(preemptible->wait() == 0);
+  CHECK(std::chrono::system_clock::now() < deadline);
+  CHECK(!head.ended());
+  for (const auto* node : {spot.get(), preemptible.get()}) {
+    CHECK(says(node->err(), "event=preemption"));
+    CHECK(says(node->err(), "event=left msg=drained"));
+  }
+  CHECK(says(head.err(), fmt::format("leaves: AWS: terminate at {:%FT%TZ}", deadline)));
+  CHECK(says(head.err(), "leaves: GCP: preempted"));
+
+  const auto summary = summary_of(head);
+  CHECK(summary["fingerprint"] == calm_fingerprint(cluster_job(steps)));
+  CHECK(summary["rollbacks"] == 0);
+  CHECK(stays->wait() == 0);
+}
+
+TEST_CASE("preemption: a node that dies in the middle of its drain is lost, not let go") {
+  constexpr std::uint64_t steps = 2000;
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, cluster_job(steps) + arguments{"--listen", "127.0.0.1:0", "--min-nodes", "2"});
+  const auto endpoint = head_endpoint(folder);
+  const auto stays = start_node(folder, endpoint, "stays");
+  const auto leaves = start_node(folder, endpoint, "leaves");
+  REQUIRE(reaches(head, 150));
+  stays->signal(SIGSTOP);  // so that the drain waits for a cut
+  leaves->signal(SIGTERM);
+  REQUIRE(comes_true([&] { return says(head.err(), "leaves: it was told to"); }));
+  leaves->signal(SIGKILL);
+  wait_for_loss(folder, "its process has died; it had not been drained yet");
+  stays->signal(SIGCONT);
+  const auto summary = summary_of(head);
+  CHECK(summary["fingerprint"] == calm_fingerprint(cluster_job(steps)));
+  require_exactly_once(summary, steps);
+  CHECK(says(head.err(), "event=lost"));
+  CHECK(stays->wait() == 0);
+}

@@ -15,8 +15,8 @@ namespace troupe {
 
 namespace {
 
-/// Of the reason of an exit message that is no end, but asks for a fault; its code is the fault. An exit message reaches
-/// every actor on every node, whatever messages it takes.
+/// Of the reason of an exit message that asks for a fault; its code is the fault. An exit message reaches every actor on
+/// every node, whatever messages it takes.
 constexpr caf::atom_value category = caf::atom("chaos");
 
 }  // namespace

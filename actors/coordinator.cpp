@@ -330,8 +330,9 @@ class coordinator {
       return;
     run_later(self_, patience, [this, patience, before = heard_] {
       if (heard_ == before && !ended_) {
-        const auto reason = make_error(errc::timed_out, fmt::format("nothing was done for {} s: {}",
-                                                                    std::chrono::duration<double>(patience).count(), waiting_for()));
+        const auto seconds = std::chrono::duration<double>(patience).count();
+        const auto reason = make_error(errc::timed_out,
+                                       fmt::format("nothing was done for {} s: {}", seconds, waiting_for()));
         fails_with(reason);
         self_->quit(reason);
       } else {

@@ -72,10 +72,11 @@ class departure {
   /// From now on: how long it may take, and why. Without a notice it was a signal.
   std::pair<std::chrono::milliseconds, std::string> now(double seconds_at_most) const {
     const std::lock_guard lock(mutex_);
-    const auto most = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(seconds_at_most));
+    const auto milliseconds = [](auto time) { return std::chrono::duration_cast<std::chrono::milliseconds>(time); };
+    const auto most = milliseconds(std::chrono::duration<double>(seconds_at_most));
     if (!notice_)
       return {most, "it was told to"};
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(notice_->deadline - clock::now());
+    const auto left = milliseconds(notice_->deadline - clock::now());
     return {std::clamp(left - to_end, std::chrono::milliseconds{0}, most), notice_->source};
   }
 
@@ -222,7 +223,8 @@ exit_code serve(const node_options& options) {
     if (result.joined)
       last_contact = clock::now();
     if (why.wanted()) {
-      log.say(log_line{.event = "left", .message = result.joined ? "the head is gone" : "told to, before it could join"});
+      log.say(log_line{.event = "left",
+                       .message = result.joined ? "the head is gone" : "told to, before it could join"});
       return exit_code::done;  // nothing of the job is left here
     }
     if (clock::now() - last_contact > patience)

@@ -82,7 +82,10 @@ json to_json(const child_event& event) {
 json rollback_json(std::uint64_t step) { return {{"kind", "rollback"}, {"time", utc_now()}, {"step", step}}; }
 
 json to_json(const log_line& of_the_cluster) {
-  json line{{"kind", "cluster"}, {"time", utc_now()}, {"event", of_the_cluster.event}, {"message", of_the_cluster.message}};
+  json line{{"kind", "cluster"},
+            {"time", utc_now()},
+            {"event", of_the_cluster.event},
+            {"message", of_the_cluster.message}};
   if (of_the_cluster.node)
     line["node"] = *of_the_cluster.node;
   return line;

@@ -201,8 +201,8 @@ void add_train(CLI::App& app, action& chosen) {
                     "print the resolved configuration, parameters, memory and actors; train nothing");
   command->add_flag("--json", options->json, "JSON lines on stdout, the run's summary last");
   command->add_option("--chaos", options->request.chaos,
-                      "make actors fail: ACTOR@STEP such as shard/0@120 ends one, :exception or :wedge behind it has an exception "
-                      "leave its handler, or its handler never return; random:PROBABILITY[:SEED]; several with commas")
+                      "make actors fail: ACTOR@STEP, such as shard/0@120, ends one; with :exception behind it one leaves "
+                      "its handler, with :wedge that never returns; random:PROBABILITY[:SEED]; several with commas")
     ->allow_extra_args(false);
   command->add_option("--nodes", options->cluster.nodes, "run on this many processes of this machine, started for it")
     ->check(CLI::Range(1u, nodes_max));

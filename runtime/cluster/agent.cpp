@@ -67,7 +67,10 @@ class agent {
       try {
         if (const auto who = spawn_(self_->system(), message)) {
           spawned_[message.name] = {message.incarnation, who};  // its predecessor has ended, or was given up
-          hooks_.log({.event = "started", .node = post_->self(), .actor = message.name, .incarnation = message.incarnation});
+          hooks_.log({.event = "started",
+                      .node = post_->self(),
+                      .actor = message.name,
+                      .incarnation = message.incarnation});
           self_->monitor(who);
           return post_->host(message.name, message.incarnation, who);
         }

@@ -43,7 +43,8 @@ class membership {
     }
     board_->set_state(message.node, node_state::ready);
     say(message.node, "joined",
-        fmt::format("node {} joined: {}, {:g} cores", message.node, node->offer.resources.host, node->offer.resources.cores));
+        fmt::format("node {} joined: {}, {:g} cores", message.node, node->offer.resources.host,
+                    node->offer.resources.cores));
     tell(self_, coordinator_, node_ready{message.node});
   }
 

@@ -100,12 +100,14 @@ node_id remoting::self() const {
 
 void remoting::host(const std::string& name, std::uint64_t incarnation, const caf::actor& who) {
   actor_address here;
+  caf::actor predecessor;
   {
     const std::lock_guard lock(mutex_);
     here = {self_, name, incarnation};
     auto& entry = local_[name];
     if (entry.incarnation > incarnation)
       return troupe::send_exit(who, caf::exit_reason::kill);  // its supervisor is about to end, and its successor is here
+    predecessor = entry.handle;
     entry = {incarnation, who};
     addresses_[who->id()] = here;
     // Nobody will ever be what these were kept for.
@@ -117,6 +119,7 @@ void remoting::host(const std::string& name, std::uint64_t incarnation, const ca
     }
     early_[here];  // what comes now waits behind what came early
   }
+  troupe::send_exit(predecessor, caf::exit_reason::kill);  // what its supervisor has to say to it comes too late
   who->attach_functor([weak = weak_from_this(), here](const caf::error& reason) {
     if (const auto me = weak.lock())
       me->local_ended(here.name, here.incarnation, reason);

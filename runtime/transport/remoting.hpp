@@ -50,8 +50,8 @@ class remoting : public std::enable_shared_from_this<remoting> {
   void become(node_id self);
   node_id self() const;
 
-  /// Makes a local actor reachable; gives it what came early. Its end is told to all nodes. Where a later incarnation
-  /// has been here already, it is killed.
+  /// Makes a local actor reachable; gives it what came early. Its end is told to all nodes. Of two incarnations the
+  /// earlier one is killed, whichever comes first: it is nobody's any more.
   void host(const std::string& name, std::uint64_t incarnation, const caf::actor& who);
 
   /// Says that an actor which was to live here never did; as if it had ended with `reason`.

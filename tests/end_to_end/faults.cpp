@@ -92,7 +92,8 @@ TEST_CASE("fault: exceptions leave handlers of actors on nodes and on the head; 
     CHECK(std::ranges::any_of((*status)["job"]["failures"], [&](const json& failure) {
       return failure["actor"] == actor && says(failure["reason"], cause);
     }));
-    const auto logs = read_file(run_folder(folder) / "nodes" / "node-1.log") + read_file(run_folder(folder) / "nodes" / "node-2.log");
+    const auto nodes = run_folder(folder) / "nodes";
+    const auto logs = read_file(nodes / "node-1.log") + read_file(nodes / "node-2.log");
     CHECK(says(on_head ? head.err() : logs, cause));
   }
 }

@@ -18,7 +18,8 @@ TEST_CASE("a line says when, how bad, about whom, and what") {
                    .actor = "shard/3",
                    .incarnation = 4},
                   then) ==
-        R"(2026-11-25T00:17:03.123Z level=warn node=2 actor=shard/3 incarnation=4 event=restarts msg="shard/3: disk full")");
+        R"(2026-11-25T00:17:03.123Z level=warn node=2 actor=shard/3 incarnation=4 event=restarts )"
+        R"(msg="shard/3: disk full")");
 }
 
 TEST_CASE("what there is nothing to say about is left out") {
@@ -29,7 +30,8 @@ TEST_CASE("what there is nothing to say about is left out") {
 
 TEST_CASE("whatever a value holds, it stays one value on one line") {
   const auto message = [](std::string text) {
-    return format_log({.event = "x", .message = std::move(text)}, then).substr(std::size("2026-11-25T00:17:03.123Z level=info event=x"));
+    return format_log({.event = "x", .message = std::move(text)}, then)
+      .substr(std::size("2026-11-25T00:17:03.123Z level=info event=x"));
   };
   CHECK(message("drained") == "msg=drained");
   CHECK(message("für") == "msg=für");

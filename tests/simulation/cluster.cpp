@@ -42,9 +42,10 @@ enum class fault : std::uint8_t {
   kill_actor,
   want_cut,
 };
-inline constexpr fault all_faults[] = {fault::kill,          fault::drain,        fault::kill_in_drain, fault::join,
-                                       fault::cut_from_head, fault::declare_dead, fault::cut_peers,     fault::break_peers,
-                                       fault::kill_actor,    fault::want_cut};
+inline constexpr fault all_faults[] = {fault::kill,          fault::drain,        fault::kill_in_drain,
+                                       fault::join,          fault::cut_from_head, fault::declare_dead,
+                                       fault::cut_peers,     fault::break_peers,  fault::kill_actor,
+                                       fault::want_cut};
 
 /// Only in the replay of a seed.
 void say(const std::string& text) {
@@ -172,8 +173,8 @@ class cluster {
   /// Whether all who were cut off have noticed, and nobody trains there any more.
   bool cut_off_half_is_idle() const {
     return std::ranges::all_of(members_, [](const auto& each) {
-      return !each->cut_off || (each->ended == node_end::kind::lost &&
-                                std::ranges::all_of(each->spawned, [](const auto& who) { return simulator::has_ended(who); }));
+      return !each->cut_off ||
+             (each->ended == node_end::kind::lost && std::ranges::all_of(each->spawned, simulator::has_ended));
     });
   }
 

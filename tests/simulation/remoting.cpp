@@ -192,6 +192,26 @@ TEST_CASE("what is addressed to an earlier incarnation, or to nobody who lives, 
   CHECK(nodes.b.post->counters().stale_dropped == 2);
 }
 
+TEST_CASE("of two incarnations in one place the later one lives on, whichever came first") {
+  for (const bool later_first : {false, true}) {
+    CAPTURE(later_first);
+    two_nodes nodes(5);
+    const auto notes = std::make_shared<std::vector<std::string>>();
+    const auto first = spawn_listener(nodes.sim.system(), notes), second = spawn_listener(nodes.sim.system(), notes);
+    if (later_first)
+      nodes.b.post->host("one", 2, second);
+    nodes.b.post->host("one", 1, first);
+    if (!later_first)
+      nodes.b.post->host("one", 2, second);
+    // What its supervisor has to say to the earlier one is too late by now.
+    send_exit(nodes.a.post->handle({1, "one", 1}), caf::exit_reason::kill);
+    nodes.sim.run();
+    CHECK(simulator::has_ended(first));
+    CHECK(!simulator::has_ended(second));
+    CHECK(nodes.b.post->handle({1, "one", 2}) == second);
+  }
+}
+
 TEST_CASE("when a node is lost, handles to its actors end with the evidence; later ones are born dead") {
   for (const bool partitioned : {false, true}) {
     CAPTURE(partitioned);

@@ -28,7 +28,7 @@ void lane_pass::begin(std::uint64_t step, std::vector<batch> micro_batches) {
 void lane_pass::start_micro_batch() {
   const auto& next = micro_batches_[micro_];
   tokens_ += next.tokens.count();
-  pass_.begin({on_->to_device(next.tokens), on_->to_device(next.targets)}, key_.fold(step_).fold(micro_));
+  pass_.begin({next.tokens, next.targets}, key_.fold(step_).fold(micro_));
   block_ = 0;
   forward_ = true;
 }

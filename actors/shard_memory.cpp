@@ -88,7 +88,6 @@ void shard_memory::update(std::span<const tensor> gradients, const update_option
     reserved_->clear();  // what is written aside now finds it in the device's cache
   for (std::size_t i = 0; i < size(); ++i)
     rule_->update(*on_, at(i), options, gradients[i], values_[i], state_[i]);
-  on_->synchronize();
   // Not before: the first update after a restore writes aside, too, since the cut's files hold the old values.
   if (!reserved_)
     reserve_copies();
@@ -147,15 +146,24 @@ std::vector<double> shard_memory::sum_lanes(std::span<const std::vector<tensor>>
 }
 
 std::vector<named_tensor> shard_memory::snapshot() {
-  std::vector<named_tensor> all;
+  std::vector<std::string> names;
+  std::vector<tensor> tensors;
+  const auto add = [&](std::string name, const tensor& value) {
+    names.push_back(std::move(name));
+    tensors.push_back(value);
+  };
   for (std::size_t i = 0; i < size(); ++i) {
-    all.push_back({at(i).name, on_->to_host(values_[i])});
-    const auto names = rule_->state_names(at(i));
-    for (std::size_t k = 0; k < names.size(); ++k)
-      all.push_back({state_tensor_name(at(i).name, names[k]), on_->to_host(state_[i][k])});
+    add(at(i).name, values_[i]);
+    const auto states = rule_->state_names(at(i));
+    for (std::size_t k = 0; k < states.size(); ++k)
+      add(state_tensor_name(at(i).name, states[k]), state_[i][k]);
     if (!mean_squares_.empty())
-      all.push_back({state_tensor_name(at(i).name, mean_square_name), on_->to_host(mean_squares_[i])});
+      add(state_tensor_name(at(i).name, mean_square_name), mean_squares_[i]);
   }
+  auto on_host = on_->all_to_host(tensors);
+  std::vector<named_tensor> all;
+  for (std::size_t i = 0; i < names.size(); ++i)
+    all.push_back({std::move(names[i]), std::move(on_host[i])});
   return all;
 }
 

@@ -126,6 +126,11 @@ class checker {
       find_device(runtime.device);
     } catch (const std::invalid_argument& fault) {
       error("runtime.device", "", "'runtime.device' = \"{}\": {}", runtime.device, fault.what());
+    } catch (const device_error& fault) {
+      const std::string_view text = fault.what(), mark = "\nhelp: ";
+      const auto end = std::min(text.find(mark), text.size());
+      error("runtime.device", std::string(text.substr(std::min(end + mark.size(), text.size()))),
+            "'runtime.device' = \"{}\": {}", runtime.device, text.substr(0, end));
     }
     const auto threads = std::int64_t{run_.job.training.lanes} * runtime.threads;
     if (cores_ > 0 && threads > cores_)

@@ -103,7 +103,7 @@ void describe_runtime(schema& root, runtime_settings& runtime) {
   t.key("shards", runtime.shards, "actors that own the parameters, a range each", from_to(1, extent_max));
   t.key("threads", runtime.threads, "mathematics threads of each replica, shard and evaluator", from_to(1, 1024));
   t.key("prefetch", runtime.prefetch, "batches that a loader reads ahead", from_to(1, 1024));
-  t.key("device", runtime.device, "where mathematics runs");
+  t.key("device", runtime.device, "where mathematics runs: cpu, or cuda or cuda:N for a GPU; `troupe devices` lists what is there");
 }
 
 void describe_evaluation(schema& root, evaluation_settings& evaluation) {

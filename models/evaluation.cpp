@@ -14,8 +14,7 @@ double mean_loss(const model& of, stream& on, std::span<const tensor> parameters
   double sum = 0.0;
   std::int64_t targets = 0;
   for (std::uint64_t i = 0; i < batches; ++i) {
-    const auto host = read_batch(data, part, seed, i * static_cast<std::uint64_t>(rows), rows, context);
-    p.begin({on.to_device(host.tokens), on.to_device(host.targets)}, {});
+    p.begin(read_batch(data, part, seed, i * static_cast<std::uint64_t>(rows), rows, context), {});
     for (std::size_t block = 0; block < of.block_count(); ++block)
       of.forward(block, p);
     sum += p.loss_sum();

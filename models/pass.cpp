@@ -33,6 +33,7 @@ tensor as_input(stream& on, const tensor& host) {
 void pass::begin(batch next, random_key key) {
   input_.tokens = as_input(on, next.tokens);
   input_.targets = next.targets ? on.to_device(next.targets) : tensor{};
+  host_targets_ = std::move(next.targets);
   key_ = key;
   carry_ = {};
   saved_.clear();
@@ -76,9 +77,8 @@ double pass::loss_sum() const {
 }
 
 std::int64_t pass::target_count() const {
-  assert(input_.targets);
-  const tensor targets = on.to_host(input_.targets);
-  return std::ranges::count_if(targets.elements<std::int32_t>(), [](auto target) { return target >= 0; });
+  assert(host_targets_);
+  return std::ranges::count_if(host_targets_.elements<std::int32_t>(), [](auto target) { return target >= 0; });
 }
 
 }  // namespace troupe

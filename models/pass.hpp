@@ -37,7 +37,7 @@ class pass {
   bool training = true;  ///< false: no gradients, no dropout, nothing is saved
   key_value_cache* cache = nullptr;
 
-  /// Forgets the batch before and starts another. `key` feeds dropout.
+  /// Forgets the batch before and starts another, given in host memory. `key` feeds dropout.
   void begin(batch next, random_key key);
 
   const batch& input() const noexcept { return input_; }
@@ -58,9 +58,9 @@ class pass {
 
   // -- results ------------------------------------------------------------------
 
-  /// Sum of the losses and number of targets that count; waits for the device. Valid after the last block's
-  /// forward pass of a batch with targets. Gradients are of the SUM: divide by the count.
+  /// Sum of the losses; waits for the device. Valid after the last block's forward pass of a batch with targets.
   double loss_sum() const;
+  /// Targets that count. Gradients are of the SUM of losses: divide by this.
   std::int64_t target_count() const;
   /// Of the last row of each sequence, [rows, vocabulary]; after a forward pass without targets.
   tensor logits;
@@ -71,6 +71,7 @@ class pass {
  private:
   friend class model;
   batch input_;
+  tensor host_targets_;
   random_key key_;
   tensor carry_;  // between blocks: the activation going up, then the gradient coming down
   std::vector<tensor> saved_;

@@ -9,8 +9,7 @@ namespace troupe {
 
 namespace {
 
-/// Every kernel does nothing, but the one that takes much memory inside: logits, as many as the processor keeps at a
-/// time (runtime/tensor/cpu/cross_entropy.cpp).
+/// Every kernel does nothing, but the one that takes much memory inside: for logits.
 class planning_stream final : public stream {
  public:
   explicit planning_stream(device& on) : stream(on, dtype::float32) {}
@@ -30,6 +29,7 @@ class planning_stream final : public stream {
     return host;
   }
   void scaled_add(double, t, double, t, t) override {}
+  void scale_to_unit(t, t, double, t) override {}
   void activation_forward(activation, t, t) override {}
   void activation_backward(activation, t, t, t) override {}
   void swiglu_forward(t, t) override {}
@@ -50,11 +50,8 @@ class planning_stream final : public stream {
   void embedding_forward(t, std::int64_t, std::int64_t, t, t, t) override {}
   void embedding_backward(t, std::int64_t, t, t, t) override {}
   void linear_cross_entropy(t, t weight, t targets, t, t, t, bool) override {
-    constexpr std::int64_t logits_max = (64 << 20) / sizeof(float);
-    const std::int64_t vocabulary = weight.shape()[0], rows = targets.count();
-    const std::int64_t chunk = std::clamp<std::int64_t>(logits_max / vocabulary, 1, rows);
-    const std::int64_t chunks = (rows + chunk - 1) / chunk;
-    const tensor logits = allocate({(rows + chunks - 1) / chunks, vocabulary});
+    const std::int64_t vocabulary = weight.shape()[0];
+    const tensor logits = allocate({logits_rows(targets.count(), vocabulary), vocabulary});
   }
   void sum(std::span<const tensor>, t, t) override {}
   void sum_of_squares(t, t) override {}

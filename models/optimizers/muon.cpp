@@ -16,8 +16,7 @@ tensor orthogonalised(stream& on, tensor x) {
   constexpr double least_norm = 1e-7;
   const tensor square_sum = on.allocate(dtype::float64, {});
   on.sum_of_squares(x, square_sum);
-  const double norm = std::sqrt(*on.to_host(square_sum).data<double>());
-  on.scaled_add(1.0 / std::max(norm, least_norm), x, 0.0, {}, x);
+  on.scale_to_unit(x, square_sum, least_norm, x);
 
   const std::int64_t rows = x.shape()[0], columns = x.shape()[1];
   const bool tall = rows > columns;

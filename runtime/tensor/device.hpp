@@ -8,6 +8,10 @@
 /// `to_host` wait. A stream is used by one thread at a time; different streams of one
 /// device may be used from different threads at once.
 ///
+/// Order follows the tensors: work that touches a tensor comes after the work of other
+/// streams that wrote it before, and what overwrites it after those that read it, as the
+/// handle went from one thread to the other. Nobody has to wait on the host for that.
+///
 /// Conventions of all kernels:
 /// - Tensors are dense and row-major, on the stream's device, of the stream's compute
 ///   type unless a comment says otherwise. `N` counts rows (batch times time).
@@ -24,11 +28,19 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
+#include "runtime/error.hpp"
 #include "runtime/tensor/random.hpp"
 #include "runtime/tensor/tensor.hpp"
 
 namespace troupe {
+
+/// A device that is named but cannot be had on this machine, or that failed in its work: what happened, what to do.
+class device_error : public system_error {
+ public:
+  using system_error::system_error;
+};
 
 /// A point in a stream's work; made by `stream::record`.
 class event {
@@ -111,7 +123,7 @@ class stream {
 
   /// A tensor from the device's caching allocator; contents unspecified. Dropping the
   /// last handle, from any thread, gives the memory back for reuse.
-  tensor allocate(dtype type, shape extents);
+  virtual tensor allocate(dtype type, shape extents);
   tensor allocate(shape extents) { return allocate(compute_type_, extents); }
 
   // -- order ------------------------------------------------------------------
@@ -133,11 +145,15 @@ class stream {
   virtual tensor to_device(const tensor& host) = 0;
   /// To the host; waits. On host devices the handle itself.
   virtual tensor to_host(const tensor& in) = 0;
+  /// Each of them as `to_host`, waiting once for all.
+  virtual std::vector<tensor> all_to_host(std::span<const tensor> in);
 
   // -- element-wise -----------------------------------------------------------
 
   /// out = alpha * a + beta * b; `out` may be `a` or `b`. With `b` empty: out = alpha * a.
   virtual void scaled_add(double alpha, const tensor& a, double beta, const tensor& b, const tensor& out) = 0;
+  /// out = a / max(sqrt(square_sum), least), with float64 square_sum[1] as `sum_of_squares` gives it. `out` may be `a`.
+  virtual void scale_to_unit(const tensor& a, const tensor& square_sum, double least, const tensor& out) = 0;
   virtual void activation_forward(activation kind, const tensor& x, const tensor& y) = 0;
   /// dx may be dy.
   virtual void activation_backward(activation kind, const tensor& x, const tensor& dy, const tensor& dx) = 0;
@@ -293,7 +309,12 @@ inline tensor stream::allocate(dtype type, shape extents) { return device_.alloc
 device& cpu_device();
 /// Plain loops in float64: the reference that tests hold other devices against: runtime/tensor/reference.
 device& reference_device();
-/// By name; throws std::invalid_argument with the known names where there is none such.
+/// Rows whose logits `linear_cross_entropy` keeps at a time, on every device: they fit 64 MiB, which is enough for fast
+/// products and far from all of them.
+std::int64_t logits_rows(std::int64_t rows, std::int64_t vocabulary) noexcept;
+
+/// By name: "cpu", "reference", "cuda" or "cuda:N". Throws std::invalid_argument with the known names where there is
+/// none such, device_error where there is but not on this machine.
 device& find_device(const std::string& name);
 
 }  // namespace troupe

@@ -30,6 +30,7 @@ class cpu_stream final : public stream {
   // -- elementwise.cpp ----------------------------------------------------------
 
   void scaled_add(double alpha, const tensor& a, double beta, const tensor& b, const tensor& out) override;
+  void scale_to_unit(const tensor& a, const tensor& square_sum, double least, const tensor& out) override;
   void activation_forward(activation kind, const tensor& x, const tensor& y) override;
   void activation_backward(activation kind, const tensor& x, const tensor& dy, const tensor& dx) override;
   void swiglu_forward(const tensor& x, const tensor& y) override;

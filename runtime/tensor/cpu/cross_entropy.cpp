@@ -10,9 +10,6 @@ namespace troupe::cpu {
 
 namespace {
 
-/// Logits are kept for as many rows as fit this.
-constexpr std::int64_t logits_bytes_max = 64 << 20;
-
 /// The loss of one row; with `gradient`, logits become the loss's gradient.
 float softmax_row(float* logits, std::int64_t count, std::int32_t target, bool gradient) noexcept {
   if (target < 0) {
@@ -51,9 +48,7 @@ void cpu_stream::linear_cross_entropy(const tensor& hidden, const tensor& weight
   const auto vocabulary = weight.shape()[0], channels = weight.shape()[1], rows = targets.count();
   assert(hidden.count() == rows * channels && losses.count() == rows);
   assert(!dhidden || dhidden.count() == hidden.count());
-  const auto rows_max =
-      std::clamp<std::int64_t>(logits_bytes_max / static_cast<std::int64_t>(sizeof(float)) / vocabulary, 1, rows);
-  const auto chunks = (rows + rows_max - 1) / rows_max, chunk_rows = (rows + chunks - 1) / chunks;
+  const auto chunk_rows = logits_rows(rows, vocabulary);
   const tensor logits_memory = scratch(chunk_rows * vocabulary);
   float* logits = logits_memory.mutable_data<float>();
   const matrix_view table = rows_of(weight.data<float>(), channels);

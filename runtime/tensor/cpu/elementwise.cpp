@@ -1,4 +1,5 @@
 #include <cassert>
+#include <cmath>
 
 #include "runtime/tensor/cpu/activations.hpp"
 #include "runtime/tensor/cpu/cpu_stream.hpp"
@@ -19,6 +20,10 @@ void cpu_stream::scaled_add(double alpha, const tensor& a, double beta, const te
       store(to + i, right ? scaled + load(right + i, part) * t : scaled, part);
     });
   });
+}
+
+void cpu_stream::scale_to_unit(const tensor& a, const tensor& square_sum, double least, const tensor& out) {
+  scaled_add(1.0 / std::max(std::sqrt(*square_sum.data<double>()), least), a, 0.0, {}, out);
 }
 
 void cpu_stream::activation_forward(activation kind, const tensor& x, const tensor& y) {

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -68,6 +69,13 @@ void reference_stream::scaled_add(double alpha, const tensor& a, double beta, co
   const auto to = elements(out), left = elements(a), right = elements(b);
   for (std::size_t i = 0; i < to.size(); ++i)
     to[i] = alpha * left[i] + (b ? beta * right[i] : 0);
+}
+
+void reference_stream::scale_to_unit(const tensor& a, const tensor& square_sum, double least, const tensor& out) {
+  const double norm = std::max(std::sqrt(*square_sum.data<double>()), least);
+  const auto from = elements(a), to = elements(out);
+  for (std::int64_t i = 0; i < a.count(); ++i)
+    to[i] = from[i] / norm;
 }
 
 void reference_stream::activation_forward(activation kind, const tensor& x, const tensor& y) {

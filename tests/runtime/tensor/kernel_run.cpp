@@ -177,6 +177,46 @@ void complete(kernel_case& k, dtype type) {
       k.arguments[result.argument].values = decode(encode(result.values, type), type);
 }
 
+namespace {
+
+void check_same(const kernel_case& k, const std::vector<written>& actual, const std::vector<written>& expected,
+                bool backward) {
+  REQUIRE(actual.size() == expected.size());
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    const argument& arg = k.arguments[actual[i].argument];
+    const std::vector<double> none;
+    const std::vector<double>& before = backward && arg.role == role::parameter ? arg.gradient : none;
+    CAPTURE(backward);
+    CAPTURE(actual[i].argument);
+    CAPTURE(to_string(arg.extents));
+    CHECK(relative_error(actual[i].values, expected[i].values, before) < arg.tolerance);
+  }
+}
+
+}  // namespace
+
+void check_agreement(kernel_case k, stream& fast) {
+  const auto reference = reference_device().make_stream({});
+  check_same(k, run_forward(k, fast), run_forward(k, *reference), false);
+  if (!k.backward)
+    return;
+  complete(k, fast.compute_type());
+  check_same(k, run_backward(k, fast), run_backward(k, *reference), true);
+}
+
+void check_great_scores(stream& fast) {
+  const auto reference = reference_device().make_stream({});
+  for_each_case(scale::medium, 4, [&](const std::string& name, kernel_case k) {
+    if (name != "attention" && name != "attention_cached" && name != "linear_cross_entropy")
+      return;
+    for (double& value : k.arguments.front().values)
+      value *= 100;
+    for (argument& arg : k.arguments)
+      arg.tolerance = 1e-2;  // the scores' rounding errors are magnified as they are
+    check_same(k, run_forward(k, fast), run_forward(k, *reference), false);
+  });
+}
+
 double relative_error(const std::vector<double>& actual, const std::vector<double>& expected,
                       const std::vector<double>& before) {
   REQUIRE(actual.size() == expected.size());

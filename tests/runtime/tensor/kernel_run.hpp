@@ -25,6 +25,12 @@ std::vector<written> run_backward(const kernel_case& k, stream& on);
 /// Fills in the values of outputs, by the reference's forward pass, as `type` can hold them.
 void complete(kernel_case& k, dtype type);
 
+/// Checks that a stream's passes agree with the reference's, tensor by tensor.
+void check_agreement(kernel_case k, stream& fast);
+
+/// Checks forward passes whose exponentials would overflow if the greatest were not taken off.
+void check_great_scores(stream& fast);
+
 /// norm(actual - expected) / norm(expected - before), where `before` (may be empty) is what was added to; NaN where
 /// anything is NaN.
 double relative_error(const std::vector<double>& actual, const std::vector<double>& expected,

@@ -15,6 +15,18 @@ kernel_case scaled_add(dice& roll) {
   return k;
 }
 
+kernel_case scale_to_unit(dice& roll) {
+  kernel_case k(roll);
+  const auto count = roll.count();
+  const slot a = k.constant({count}), squares = k.constant({1}), out = k.output({count});
+  k[squares].is_double = true;
+  k[squares].values = {roll.coin() ? 3.7 * static_cast<double>(count) : 1e-20};
+  if (roll.coin())
+    k.share(out, a);
+  k.forward = [=](stream& s, const tensors& t) { s.scale_to_unit(t[a], t[squares], 1e-7, t[out]); };
+  return k;
+}
+
 template <activation kind>
 kernel_case activation_of(dice& roll) {
   kernel_case k(roll);
@@ -58,6 +70,7 @@ kernel_case dropout(dice& roll) {
 
 std::vector<named_kernel> elementwise_kernels() {
   return {{"scaled_add", scaled_add},
+          {"scale_to_unit", scale_to_unit},
           {"activation relu", activation_of<activation::relu>},
           {"activation gelu", activation_of<activation::gelu>},
           {"activation gelu_tanh", activation_of<activation::gelu_tanh>},

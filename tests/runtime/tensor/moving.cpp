@@ -1,4 +1,4 @@
-// Streams, copies and casts, on every device of this machine.
+// Streams, copies and casts, on every device under test.
 
 #include <doctest/doctest.h>
 
@@ -8,13 +8,11 @@
 #include <stdexcept>
 #include <vector>
 
-#include "runtime/tensor/device.hpp"
+#include "devices_under_test.hpp"
 
 namespace troupe::tests {
 
 namespace {
-
-std::vector<device*> all_devices() { return {&cpu_device(), &reference_device()}; }
 
 template <class T>
 tensor host_tensor(const std::vector<float>& values) {
@@ -53,9 +51,9 @@ std::vector<float> sample_values() {
 template <class From, class To>
 void check_cast(stream& s) {
   const tensor in = host_tensor<From>(sample_values());
-  const tensor out = make_host_tensor(dtype_of<To>, in.shape());
-  s.cast(s.to_device(in), s.to_device(out));
-  const tensor back = s.to_host(s.to_device(out));
+  const tensor out = s.allocate(dtype_of<To>, in.shape());
+  s.cast(s.to_device(in), out);
+  const tensor back = s.to_host(out);
   for (std::int64_t i = 0; i < in.count(); ++i) {
     const To expected(static_cast<float>(in.data<From>()[i]));
     if (std::memcmp(&expected, &back.data<To>()[i], sizeof expected) != 0)
@@ -66,14 +64,14 @@ void check_cast(stream& s) {
 }  // namespace
 
 TEST_CASE("devices are found by name") {
-  for (device* const each : all_devices())
+  for (device* const each : devices_under_test())
     CHECK(&find_device(each->name()) == each);
   CHECK(cpu_device().name() == "cpu");
   CHECK_THROWS_WITH_AS(find_device("gpu"), doctest::Contains("reference"), std::invalid_argument);
 }
 
 TEST_CASE("casts convert each element as its type does") {
-  for (device* const each : all_devices()) {
+  for (device* const each : devices_under_test()) {
     CAPTURE(each->name());
     const auto s = each->make_stream({});
     const auto from = [&]<class From>(From) {
@@ -92,7 +90,7 @@ TEST_CASE("casts convert each element as its type does") {
 }
 
 TEST_CASE("zero and copy treat all bytes and no others") {
-  for (device* const each : all_devices()) {
+  for (device* const each : devices_under_test()) {
     CAPTURE(each->name());
     const auto s = each->make_stream({.threads = 2});
     const std::int64_t count = 600003;  // more than one thread takes at a time
@@ -108,7 +106,7 @@ TEST_CASE("zero and copy treat all bytes and no others") {
 }
 
 TEST_CASE("a stream waits for what another recorded") {
-  for (device* const each : all_devices()) {
+  for (device* const each : devices_under_test()) {
     CAPTURE(each->name());
     const auto first = each->make_stream({}), second = each->make_stream({});
     const tensor x = first->to_device(host_tensor<float>(std::vector<float>(5000, 3.0f)));
@@ -123,7 +121,7 @@ TEST_CASE("a stream waits for what another recorded") {
 }
 
 TEST_CASE("a device counts the memory it has handed out") {
-  for (device* const each : all_devices()) {
+  for (device* const each : devices_under_test()) {
     CAPTURE(each->name());
     const auto s = each->make_stream({});
     const std::size_t before = each->memory().in_use_bytes;

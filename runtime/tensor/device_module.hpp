@@ -1,0 +1,65 @@
+#pragma once
+
+/// Devices from a library of their own, opened when the first of them is asked for: so one build of everything else
+/// runs with and without a GPU, its driver and its toolkit.
+///
+/// The library is `libtroupe_cuda.so` beside `libtroupe_runtime.so`, or what TROUPE_CUDA_LIBRARY names. It exports one
+/// function, `troupe_device_module`, that takes nothing and returns a `const device_module*`.
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "runtime/tensor/device.hpp"
+
+namespace troupe {
+
+/// What a device says of itself.
+struct device_facts {
+  std::string name;                    ///< such as "NVIDIA H100 80GB HBM3"
+  std::string architecture;            ///< such as "sm_90"
+  std::string driver;                  ///< its version
+  std::string toolkit;                 ///< version of the libraries it is used through
+  int processors = 0;                  ///< streaming multiprocessors
+  std::size_t memory_bytes = 0;
+  std::size_t free_bytes = 0;
+  std::optional<double> utilization;   ///< share of the last moment in which it worked; where the driver tells
+  std::optional<double> power_watts;
+  std::optional<double> energy_joules; ///< since the driver was loaded
+};
+
+/// What was measured, in a fraction of a second.
+struct device_rates {
+  double copy_bytes_per_second = 0.0;       ///< within the device, reads and writes counted
+  double to_device_bytes_per_second = 0.0;  ///< from pinned memory
+  double to_host_bytes_per_second = 0.0;
+  double matrix_flops = 0.0;                ///< per second, of large float32 products as this build computes them
+};
+
+/// The library's table of functions. All but the fields throw device_error.
+struct device_module {
+  const char* seam;  ///< `seam_fingerprint` as the library was built with
+  int (*count)();
+  device& (*at)(int index);  ///< REQUIRES: index < count()
+  device_facts (*facts)(int index);
+  device_rates (*rates)(int index);
+};
+
+using device_module_entry = const device_module* (*)();
+
+/// Of the headers that both sides of the seam are compiled from.
+const char* seam_fingerprint() noexcept;
+
+/// The CUDA devices' library. Throws device_error, which names the file and what to do, where it is missing, cannot be
+/// opened, or was built from other sources.
+const device_module& cuda_module();
+
+/// The N of "cuda:N", 0 of "cuda"; nothing for other names.
+std::optional<int> cuda_index(std::string_view name) noexcept;
+
+/// cuda:N. Throws device_error where this machine has no such device.
+device& find_cuda_device(int index);
+
+}  // namespace troupe

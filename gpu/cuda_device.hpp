@@ -1,0 +1,38 @@
+#pragma once
+
+#include "gpu/memory.hpp"
+#include "runtime/tensor/device.hpp"
+
+namespace troupe::gpu {
+
+/// One GPU. Lives as long as the process; thread safe.
+class cuda_device final : public device {
+ public:
+  explicit cuda_device(int index) : index_(index), memory_(index), pinned_(index) {}
+
+  int index() const noexcept { return index_; }
+  /// Makes it the calling thread's device, as CUDA calls want it.
+  void activate() const;
+  pinned_memory& pinned() noexcept { return pinned_; }
+  tensor allocate(dtype type, shape extents, const timeline_ptr& who);
+
+  std::string name() const override;
+  bool is_host() const noexcept override { return false; }
+  std::unique_ptr<stream> make_stream(const stream_options& options) override;
+  tensor allocate(dtype type, shape extents) override { return allocate(type, extents, nullptr); }
+  memory_usage memory() const override { return memory_.usage(); }
+  void trim() override;
+
+ private:
+  int index_;
+  device_memory memory_;
+  pinned_memory pinned_;
+};
+
+/// How many there are. Throws device_error where there is none, which says why and what to do.
+int device_count();
+
+/// REQUIRES: index < device_count().
+cuda_device& device_at(int index);
+
+}  // namespace troupe::gpu

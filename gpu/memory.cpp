@@ -1,0 +1,164 @@
+#include "gpu/memory.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "gpu/error.hpp"
+#include "runtime/tensor/memory_pool.hpp"
+
+namespace troupe::gpu {
+
+void block::use(const timeline_ptr& who, bool writes) {
+  const std::lock_guard lock(mutex_);
+  if (last_write_.of && last_write_.of != who)
+    who->wait_for(*last_write_.of, last_write_.number);
+  if (writes) {
+    for (const auto& read : reads_)
+      if (read.of != who)
+        who->wait_for(*read.of, read.number);
+    reads_.clear();
+    last_write_ = {who, who->next()};
+    return;
+  }
+  const auto own = std::find_if(reads_.begin(), reads_.end(), [&](const operation& read) { return read.of == who; });
+  if (own == reads_.end())
+    reads_.push_back({who, who->next()});
+  else
+    own->number = who->next();
+}
+
+class device_buffer final : public buffer {
+ public:
+  device_buffer(device_memory& from, std::unique_ptr<block> memory, std::size_t size_bytes)
+      : buffer(memory->address(), size_bytes), from_(from), memory_(std::move(memory)) {}
+  ~device_buffer() override { from_.give_back(std::move(memory_)); }
+
+  block* memory() const noexcept { return memory_.get(); }
+
+ private:
+  device_memory& from_;
+  std::unique_ptr<block> memory_;
+};
+
+block* device_memory::block_of(const buffer& memory) noexcept {
+  const auto* const ours = dynamic_cast<const device_buffer*>(&memory);
+  return ours ? ours->memory() : nullptr;
+}
+
+buffer_ptr device_memory::allocate(std::size_t size_bytes, const timeline_ptr& who, const std::string& what) {
+  auto memory = take(memory_pool::rounded_size(size_bytes), who, what);
+  memory->home = who;
+  return std::make_shared<device_buffer>(*this, std::move(memory), size_bytes);
+}
+
+std::unique_ptr<block> device_memory::take(std::size_t rounded_bytes, const timeline_ptr& who,
+                                           const std::string& what) {
+  const std::lock_guard lock(mutex_);
+  auto& cached = cached_[rounded_bytes];
+  // The newest first: what it holds may still be in the device's caches.
+  auto chosen = std::find_if(cached.rbegin(), cached.rend(), [&](const std::unique_ptr<block>& each) {
+    return !each->home || each->home == who || each->home->is_finished();
+  });
+  std::unique_ptr<block> taken;
+  if (chosen == cached.rend()) {
+    taken = take_new(rounded_bytes);
+    chosen = cached.rbegin();  // somebody else's, if it must be
+  }
+  if (!taken && chosen != cached.rend()) {
+    taken = std::move(*chosen);
+    cached.erase(std::next(chosen).base());
+  }
+  if (!taken) {
+    free_cached();
+    taken = take_new(rounded_bytes);
+  }
+  if (!taken) {
+    std::size_t free_bytes = 0, all_bytes = 0;
+    cudaMemGetInfo(&free_bytes, &all_bytes);
+    constexpr double mib = 1 << 20;
+    check(cudaErrorMemoryAllocation, device_,
+          fmt::format("allocating {} ({:.1f} MiB) beside {:.1f} MiB in use, with {:.1f} of {:.1f} MiB free", what,
+                      static_cast<double>(rounded_bytes) / mib, static_cast<double>(usage_.in_use_bytes) / mib,
+                      static_cast<double>(free_bytes) / mib, static_cast<double>(all_bytes) / mib));
+  }
+  usage_.in_use_bytes += rounded_bytes;
+  usage_.peak_bytes = std::max(usage_.peak_bytes, usage_.in_use_bytes);
+  return taken;
+}
+
+std::unique_ptr<block> device_memory::take_new(std::size_t rounded_bytes) {
+  void* address = nullptr;
+  const auto status = cudaMalloc(&address, rounded_bytes);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // or the next launch would report it
+    return nullptr;
+  }
+  check(status, device_, "allocating memory");
+  usage_.reserved_bytes += rounded_bytes;
+  return std::make_unique<block>(static_cast<std::byte*>(address), rounded_bytes);
+}
+
+void device_memory::give_back(std::unique_ptr<block> returned) noexcept {
+  const std::lock_guard lock(mutex_);
+  usage_.in_use_bytes -= returned->size_bytes();
+  cached_[returned->size_bytes()].push_back(std::move(returned));
+}
+
+void device_memory::free_cached() noexcept {
+  cudaDeviceSynchronize();  // work on what was given back may be under way
+  for (auto& [size_bytes, blocks] : cached_) {
+    for (const auto& each : blocks)
+      cudaFree(each->address());
+    usage_.reserved_bytes -= size_bytes * blocks.size();
+    blocks.clear();
+  }
+}
+
+memory_usage device_memory::usage() const {
+  const std::lock_guard lock(mutex_);
+  return usage_;
+}
+
+void device_memory::trim() {
+  const std::lock_guard lock(mutex_);
+  free_cached();
+}
+
+class pinned_buffer final : public buffer {
+ public:
+  pinned_buffer(pinned_memory& from, std::byte* address, std::size_t size_bytes)
+      : buffer(address, size_bytes), from_(from) {}
+  ~pinned_buffer() override {
+    const std::lock_guard lock(from_.mutex_);
+    from_.cached_.emplace(memory_pool::rounded_size(size_bytes_), data_);
+  }
+
+ private:
+  pinned_memory& from_;
+};
+
+buffer_ptr pinned_memory::allocate(std::size_t size_bytes) {
+  const auto rounded = memory_pool::rounded_size(size_bytes);
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = cached_.find(rounded); found != cached_.end()) {
+      auto* const address = found->second;
+      cached_.erase(found);
+      return std::make_shared<pinned_buffer>(*this, address, size_bytes);
+    }
+  }
+  void* address = nullptr;
+  check(cudaHostAlloc(&address, rounded, cudaHostAllocPortable), device_,
+        fmt::format("page-locking {} bytes of host memory", rounded));
+  return std::make_shared<pinned_buffer>(*this, static_cast<std::byte*>(address), size_bytes);
+}
+
+void pinned_memory::trim() {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [size_bytes, address] : cached_)
+    cudaFreeHost(address);
+  cached_.clear();
+}
+
+}  // namespace troupe::gpu

@@ -1,0 +1,104 @@
+// The command with libraries of CUDA devices that are missing, wrong or without a device; and with an emulated one.
+
+#include <cstdlib>
+
+#include "tests/command_process.hpp"
+
+using namespace troupe;
+using nlohmann::json;
+
+namespace {
+
+/// Sets a variable while it lives.
+class variable {
+ public:
+  variable(const char* name, const std::string& value) : name_(name) {
+    if (const char* const before = std::getenv(name))
+      before_ = before;
+    setenv(name, value.c_str(), 1);
+  }
+  ~variable() {
+    if (before_)
+      setenv(name_, before_->c_str(), 1);
+    else
+      unsetenv(name_);
+  }
+
+ private:
+  const char* name_;
+  std::optional<std::string> before_;
+};
+
+/// What `troupe train` on a GPU and `troupe devices` say where there is none.
+void check_refused(const scratch_folder& folder, const std::string& device, const std::vector<std::string>& parts) {
+  const auto trained = run(folder, {"train", "small.toml", "runtime.device=" + device});
+  const auto listed = run(folder, {"devices"});
+  CHECK(trained.code == 2);
+  CHECK(listed.code == 0);
+  INFO(trained.err);
+  INFO(listed.out);
+  CHECK(trained.err.find("runtime.device") != std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(folder.path() / "runs"));
+  for (const auto& part : parts) {
+    CAPTURE(part);
+    CHECK(trained.err.find(part) != std::string::npos);
+    if (device == "cuda")
+      CHECK(listed.out.find(part) != std::string::npos);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("without a usable library or device the command says why and what to do") {
+  const scratch_folder folder;
+  prepare(folder);
+  const auto with_library = [&](const std::string& file, const std::vector<std::string>& parts) {
+    const variable library("TROUPE_CUDA_LIBRARY", file);
+    check_refused(folder, "cuda", parts);
+  };
+  with_library("/nowhere/libtroupe_cuda.so", {"TROUPE_CUDA_LIBRARY = /nowhere/libtroupe_cuda.so: there is no such file",
+                                              "help: name the libtroupe_cuda.so of this build"});
+  write_file(folder, "text.so", "no library");
+  with_library((folder.path() / "text.so").string(), {"cannot be opened", "help: "});
+  with_library(OTHER_LIBRARY, {"was built from other sources than this program: seam 0123456789abcdef", "build both together"});
+  with_library(NO_MODULE, {"is no library of devices: it does not export troupe_device_module"});
+
+  const variable library("TROUPE_CUDA_LIBRARY", EMULATED_LIBRARY);
+  const auto with_machine = [&](const char* told, const std::vector<std::string>& parts) {
+    const variable machine("EMULATED_GPU", told);
+    check_refused(folder, "cuda", parts);
+  };
+  with_machine("no-driver", {"this machine has no NVIDIA driver", "help: install it, or train with runtime.device"});
+  with_machine("old-driver", {"the NVIDIA driver is too old: it supports CUDA 11.4, expected 13.0", "help: update it"});
+  with_machine("no-device", {"no device that this process may use", "CUDA_VISIBLE_DEVICES"});
+  check_refused(folder, "cuda:1", {"this machine has one CUDA device, cuda:0"});
+  check_refused(folder, "gpu", {"unknown device 'gpu', expected cpu, cuda, cuda:N or reference"});
+  check_refused(folder, "cuda:", {"unknown device 'cuda:'"});
+}
+
+TEST_CASE("the command lists the devices, plans for a GPU and trains on it") {
+  const scratch_folder folder;
+  prepare(folder);
+  const variable library("TROUPE_CUDA_LIBRARY", EMULATED_LIBRARY);
+  const auto listed = json::parse(run(folder, {"devices", "--json"}).out);
+  REQUIRE(listed["devices"].size() == 2);
+  CHECK(listed["devices"][0]["device"] == "cpu");
+  CHECK(listed["devices"][0]["peak_flops"] > 0.0);
+  CHECK(listed["devices"][1]["device"] == "cuda:0");
+  CHECK(listed["devices"][1]["name"] == "emulated GPU");
+  for (const auto* rate : {"copy_bytes_per_second", "to_device_bytes_per_second", "to_host_bytes_per_second", "matrix_flops"})
+    CHECK(listed["devices"][1][rate] > 0.0);
+  CHECK(run(folder, {"devices"}).out.find("cuda:0   emulated GPU") != std::string::npos);
+
+  const auto planned = run(folder, {"train", "small.toml", "runtime.device=cuda", "--dry-run"});
+  CHECK(planned.out.find("# on cuda:0, emulated GPU, ") != std::string::npos);
+
+  const auto trained = run(folder, {"train", "small.toml", "runtime.device=cuda:0"});
+  INFO(trained.err);
+  CHECK(trained.code == 0);
+  CHECK(run(folder, {"train", "small.toml", "runtime.device=cpu", "training.steps=25", "--resume"}).code == 0);
+
+  const auto spread = run(folder, {"train", "small.toml", "runtime.device=cuda", "--nodes", "2", "--run-dir", "other"});
+  CHECK(spread.code == 2);
+  CHECK(spread.err.find("nodes compute on their processors only") != std::string::npos);
+}

@@ -1,0 +1,244 @@
+// The CUDA runtime's functions, on the machine.
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+
+#include "blocks.hpp"
+#include "machine.hpp"
+
+using troupe::emulator::die;
+using troupe::emulator::machine;
+using troupe::emulator::point;
+
+namespace {
+
+machine& the() { return machine::the(); }
+
+constexpr std::size_t shared_bytes_unasked = 48 << 10;
+constexpr std::size_t shared_bytes_max = 163 << 10;  // of compute capability 8.0
+
+std::map<const void*, std::size_t>& shared_limits() {
+  static auto& limits = *new std::map<const void*, std::size_t>;
+  return limits;
+}
+
+/// As many of the errors as tests meet.
+struct description {
+  const char *name, *text;
+};
+description describe(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess: return {"cudaSuccess", "no error"};
+    case cudaErrorMemoryAllocation: return {"cudaErrorMemoryAllocation", "out of memory"};
+    case cudaErrorIllegalAddress: return {"cudaErrorIllegalAddress", "an illegal memory access was encountered"};
+    case cudaErrorInsufficientDriver:
+      return {"cudaErrorInsufficientDriver", "CUDA driver version is insufficient for CUDA runtime version"};
+    case cudaErrorNoDevice: return {"cudaErrorNoDevice", "no CUDA-capable device is detected"};
+    default: return {"cudaErrorUnknown", "unknown error"};
+  }
+}
+
+}  // namespace
+
+const char* cudaGetErrorName(cudaError_t error) { return describe(error).name; }
+const char* cudaGetErrorString(cudaError_t error) { return describe(error).text; }
+
+cudaError_t cudaGetLastError() {
+  const std::lock_guard lock(the().mutex);
+  return std::exchange(the().last, the().sticky);
+}
+
+// -- devices -----------------------------------------------------------------------
+
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = machine::is_told("no-driver") ? 0 : machine::is_told("old-driver") ? 11040 : 13000;
+  return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  if (machine::is_told("old-driver") || machine::is_told("no-driver"))
+    return cudaErrorInsufficientDriver;
+  if (machine::is_told("no-device"))
+    return cudaErrorNoDevice;
+  *count = 1;
+  return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidValue; }
+
+cudaError_t cudaDeviceSynchronize() {
+  const std::lock_guard lock(the().mutex);
+  the().drain_all();
+  return the().result(cudaSuccess);
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+  std::strcpy(properties->name, "emulated GPU");
+  properties->major = 8;
+  properties->minor = 0;
+  properties->multiProcessorCount = 1;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetPCIBusId(char* address, int length, int) {
+  std::snprintf(address, static_cast<std::size_t>(length), "00000000:00:00.0");
+  return cudaSuccess;
+}
+
+// -- memory -----------------------------------------------------------------------
+
+cudaError_t cudaMalloc(void** address, std::size_t size) {
+  const std::lock_guard lock(the().mutex);
+  *address = the().allocate(size);
+  return the().result(*address ? cudaSuccess : cudaErrorMemoryAllocation);
+}
+
+cudaError_t cudaFree(void* address) {
+  const std::lock_guard lock(the().mutex);
+  if (!the().is_idle())
+    die("cudaFree while work is under way: that it waits is no promise");
+  the().free(static_cast<std::byte*>(address));
+  return the().result(cudaSuccess);
+}
+
+cudaError_t cudaHostAlloc(void** address, std::size_t size, unsigned) {
+  const std::lock_guard lock(the().mutex);
+  *address = std::aligned_alloc(64, (size + 63) / 64 * 64);
+  std::memset(*address, 0xff, size);
+  the().pinned.emplace(static_cast<const std::byte*>(*address), size);
+  return the().result(cudaSuccess);
+}
+
+cudaError_t cudaFreeHost(void* address) {
+  const std::lock_guard lock(the().mutex);
+  the().drain_all();
+  if (the().pinned.erase(static_cast<const std::byte*>(address)) != 1)
+    die("cudaFreeHost of what was not allocated, or was freed before");
+  std::free(address);
+  return the().result(cudaSuccess);
+}
+
+cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
+  const std::lock_guard lock(the().mutex);
+  *total = machine::memory_bytes;
+  *free = *total - the().used_bytes();
+  return the().result(cudaSuccess);
+}
+
+cudaError_t cudaMemsetAsync(void* address, int value, std::size_t size, cudaStream_t stream) {
+  const std::lock_guard lock(the().mutex);
+  the().check_device(address, size, "cudaMemsetAsync");
+  the().enqueue(*stream, [=] { std::memset(address, value, size); });
+  return the().result(cudaSuccess);
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t size, cudaMemcpyKind kind, cudaStream_t stream) {
+  const std::lock_guard lock(the().mutex);
+  if (kind == cudaMemcpyHostToDevice)
+    the().check_pinned(from, size, "cudaMemcpyAsync from the host");
+  else
+    the().check_device(from, size, "cudaMemcpyAsync from the device");
+  if (kind == cudaMemcpyDeviceToHost)
+    the().check_pinned(to, size, "cudaMemcpyAsync to the host");
+  else
+    the().check_device(to, size, "cudaMemcpyAsync to the device");
+  the().enqueue(*stream, [=] { std::memmove(to, from, size); });
+  return the().result(cudaSuccess);
+}
+
+// -- streams and events ---------------------------------------------------------------
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
+  const std::lock_guard lock(the().mutex);
+  if (flags != cudaStreamNonBlocking)
+    die("a stream that waits for the default stream");
+  the().streams.push_back(*stream = new emulated_stream);
+  return the().result(cudaSuccess);
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  const std::lock_guard lock(the().mutex);
+  the().drain(*stream);
+  std::erase(the().streams, stream);
+  delete stream;
+  return the().result(cudaSuccess);
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  const std::lock_guard lock(the().mutex);
+  the().drain(*stream);
+  return the().result(cudaSuccess);
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  const std::lock_guard lock(the().mutex);
+  if (event->at)
+    the().enqueue(*stream, [at = event->at] { the().run_until(*at); });
+  return the().result(cudaSuccess);
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new emulated_event;
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  const std::lock_guard lock(the().mutex);
+  event->at = std::make_shared<point>(point{stream});
+  the().enqueue(*stream, [at = event->at] { at->reached = true; });
+  return the().result(cudaSuccess);
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  const std::lock_guard lock(the().mutex);
+  if (event->at)
+    the().run_until(*event->at);
+  return the().result(cudaSuccess);
+}
+
+// -- kernels -----------------------------------------------------------------------
+
+cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int value) {
+  const std::lock_guard lock(the().mutex);
+  if (static_cast<std::size_t>(value) > shared_bytes_max)
+    return the().result(cudaErrorInvalidValue);
+  shared_limits()[kernel] = static_cast<std::size_t>(value);
+  return the().result(cudaSuccess);
+}
+
+cudaError_t emulated_launch(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> thread) {
+  const std::lock_guard lock(the().mutex);
+  const auto& [grid, block, shared_bytes, stream] = config;
+  const auto threads = block.x * block.y * block.z;
+  if (threads == 0 || threads > 1024 || threads % 32 != 0)
+    die("a block of %u threads", threads);
+  if (grid.x == 0 || grid.x > 0x7fffffffu || grid.y == 0 || grid.y > 65535 || grid.z == 0 || grid.z > 65535)
+    die("a grid of %u x %u x %u blocks", grid.x, grid.y, grid.z);
+  const auto asked = shared_limits().find(kernel);
+  if (shared_bytes > (asked == shared_limits().end() ? shared_bytes_unasked : asked->second))
+    die("%zu bytes of shared memory, which were not asked for", shared_bytes);
+  the().enqueue(*stream, [=, thread = std::move(thread)] {
+    troupe::emulator::run_grid(grid, block, shared_bytes, thread);
+  });
+  return the().result(cudaSuccess);
+}
+
+/// For tests: the device is lost with this error when the next piece of work is done; 0 mends it.
+extern "C" [[gnu::visibility("default")]] void emulated_gpu_fail(int error) {
+  const std::lock_guard lock(the().mutex);
+  the().fails_next = static_cast<cudaError_t>(error);
+  if (error == 0)
+    the().sticky = the().last = cudaSuccess;
+}

@@ -1,0 +1,105 @@
+// What a GPU that fails says, and memory at its end.
+
+#include <doctest/doctest.h>
+
+#include <functional>
+#include <string>
+
+#include "emulated.hpp"
+#include "runtime/tensor/device.hpp"
+
+namespace troupe::tests {
+
+namespace {
+
+std::string message(const std::function<void()>& what) {
+  try {
+    what();
+  } catch (const device_error& fault) {
+    return fault.what();
+  }
+  return {};
+}
+
+bool says(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+TEST_CASE("a lost device is an error that names what was under way, and stays one") {
+  const auto fail = emulated_failure();
+  if (!fail) {
+    MESSAGE("skipped: a real device is not made to fail");
+    return;
+  }
+  const auto on = find_device("cuda").make_stream({});
+  const tensor x = on->allocate({100}), y = on->allocate({100});
+  on->zero(x);
+  on->activation_forward(activation::silu, x, y);
+  fail(700);
+  const auto first = message([&] { on->synchronize(); });
+  INFO(first);
+  CHECK(says(first, "cuda:0: waiting after zero activation_forward: an illegal memory access was encountered "
+                    "(cudaErrorIllegalAddress)"));
+  CHECK(says(first, "help: the device is lost to this process"));
+  const auto second = message([&] { on->scaled_add(1.0, x, 0.0, {}, y); });
+  INFO(second);
+  CHECK(says(second, "illegal memory access"));
+  fail(0);
+}
+
+TEST_CASE("more memory than there is is an error that says how much, and no more than that") {
+  auto& gpu = find_device("cuda");
+  const auto on = gpu.make_stream({});
+  const auto before = gpu.memory().in_use_bytes;
+  const auto text = message([&] { on->allocate({std::int64_t{1} << 40}); });
+  INFO(text);
+  CHECK(says(text, "allocating float32[1099511627776] (4194304.0 MiB)"));
+  CHECK(says(text, "out of memory"));
+  CHECK(says(text, "help: lower training.batch"));
+  CHECK(gpu.memory().in_use_bytes == before);
+  const tensor x = on->allocate({10});
+  on->zero(x);
+  CHECK(on->to_host(x).data<float>()[9] == 0.0f);
+}
+
+TEST_CASE("a device that is full gives back what it keeps, or lends what another stream has kept") {
+  if (!emulated_failure()) {
+    MESSAGE("skipped: a real device has more memory than a test should take");
+    return;
+  }
+  auto& gpu = find_device("cuda");
+  gpu.trim();
+  const auto one = gpu.make_stream({}), other = gpu.make_stream({});
+  constexpr std::int64_t most = 75 << 20;  // 300 MiB of 512
+  const auto use = [](stream& on, std::int64_t count) {
+    const tensor x = on.allocate({count});
+    on.zero(x.slice(count - 5, {5}));
+    return on.to_host(x.slice(count - 1, {1})).data<float>()[0];
+  };
+  CHECK(use(*one, most) == 0.0f);
+  const auto reserved = gpu.memory().reserved_bytes;
+  CHECK(use(*other, most) == 0.0f);  // the same block
+  CHECK(gpu.memory().reserved_bytes == reserved);
+  CHECK(use(*other, most + (15 << 20)) == 0.0f);  // another size: the first block had to go
+  CHECK(gpu.memory().in_use_bytes == 0);
+  gpu.trim();
+  CHECK(gpu.memory().reserved_bytes == 0);
+}
+
+TEST_CASE("a step takes the memory that the step before gave back") {
+  auto& gpu = find_device("cuda");
+  const auto on = gpu.make_stream({}), reader = gpu.make_stream({});
+  const auto step = [&] {
+    const tensor x = on->allocate({5000}), y = on->allocate({300});
+    on->zero(x);
+    on->zero(y);
+    reader->to_host(x);  // whoever read it last, it comes back to whoever allocated it
+  };
+  step();
+  const auto reserved = gpu.memory().reserved_bytes;
+  for (int i = 0; i < 10; ++i)
+    step();
+  CHECK(gpu.memory().reserved_bytes == reserved);
+}
+
+}  // namespace troupe::tests

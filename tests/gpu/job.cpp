@@ -1,0 +1,114 @@
+// Whole jobs, as actors, on the GPU: the losses of the processor, and the same bits whatever happens.
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <memory>
+#include <vector>
+
+#include "actors/job.hpp"
+#include "models/transformer.hpp"
+#include "tests/scratch_folder.hpp"
+
+namespace troupe {
+
+namespace {
+
+job_inputs small_inputs(bool llama = false) {
+  transformer_settings settings = llama ? transformer_settings::llama() : transformer_settings::gpt2();
+  settings.vocabulary = 31;
+  settings.context = 16;
+  settings.layers = 2;
+  settings.heads = 2;
+  settings.kv_heads = llama ? 1 : 0;
+  settings.channels = 32;
+  settings.dropout = 0.1;
+  std::vector<std::int32_t> tokens;
+  for (int i = 0; i < 5'000; ++i)
+    tokens.push_back((i * i + i / 3) % 31);
+  job_inputs inputs;
+  inputs.model = std::make_shared<const model>(make_transformer(settings));
+  inputs.data = make_token_dataset(std::move(tokens), settings.vocabulary);
+  inputs.context = settings.context;
+  return inputs;
+}
+
+job_settings small_settings(const char* device = "cuda") {
+  job_settings settings;
+  settings.training.steps = 12;
+  settings.training.lanes = 2;
+  settings.training.batch = 8;
+  settings.training.accumulation = 2;
+  settings.training.clip = 1.0;
+  settings.runtime.shards = 3;
+  settings.runtime.device = device;
+  settings.evaluation.every = 5;
+  settings.evaluation.batches = 2;
+  settings.checkpoint.every = 5;
+  settings.supervision.intensity = 100;
+  return settings;
+}
+
+std::vector<double> losses(const job_inputs& inputs, const job_settings& settings) {
+  std::vector<double> found(settings.training.steps);
+  job_observer observer;
+  observer.on_step = [&](const step_report& report) { found[report.step - 1] = report.loss; };
+  run_job(inputs, settings, observer);
+  return found;
+}
+
+}  // namespace
+
+TEST_CASE("a job on the GPU has the losses of one on the processor") {
+  using kind = optimizer_settings::kind;
+  for (const auto algorithm : {kind::adamw, kind::muon, kind::lion, kind::sgd}) {
+    const auto inputs = small_inputs(algorithm == kind::muon);
+    auto on_gpu = small_settings(), on_cpu = small_settings("cpu");
+    on_gpu.optimizer.algorithm = on_cpu.optimizer.algorithm = algorithm;
+    const auto found = losses(inputs, on_gpu), expected = losses(inputs, on_cpu);
+    CAPTURE(static_cast<int>(algorithm));
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      CHECK(found[i] == doctest::Approx(expected[i]).epsilon(1e-4));
+  }
+}
+
+TEST_CASE("whoever is killed and however many shards there are, the GPU gives the same bits") {
+  const auto print = run_job(small_inputs(), small_settings()).fingerprint;
+  for (const char* victim : {"shard/0", "replica/1", "evaluator"}) {
+    CAPTURE(victim);
+    const scratch_folder folder;
+    auto inputs = small_inputs();
+    inputs.checkpoints = folder.path();
+    auto settings = small_settings();
+    settings.runtime.shards = 2;
+    settings.chaos.kills = {{victim, 4}, {victim, 9}};
+    CHECK(run_job(inputs, settings).fingerprint == print);
+  }
+}
+
+TEST_CASE("without barriers a job on the GPU learns, too") {
+  for (const auto mode : {consistency_mode::bounded, consistency_mode::async}) {
+    auto settings = small_settings();
+    settings.consistency.mode = mode;
+    settings.consistency.staleness = 2;
+    settings.consistency.delay_compensation = consistency_settings::compensation_kind::adaptive;
+    for (const double loss : losses(small_inputs(), settings))
+      CHECK(std::isfinite(loss));
+  }
+}
+
+TEST_CASE("what began on the GPU goes on on the processor, and the reverse") {
+  for (const bool gpu_first : {true, false}) {
+    const scratch_folder folder;
+    auto inputs = small_inputs();
+    inputs.checkpoints = folder.path();
+    auto settings = small_settings(gpu_first ? "cuda" : "cpu");
+    settings.training.steps = 6;
+    run_job(inputs, settings);
+    inputs.resume = true;
+    settings = small_settings(gpu_first ? "cpu" : "cuda");
+    CHECK(run_job(inputs, settings).steps == 12);
+  }
+}
+
+}  // namespace troupe

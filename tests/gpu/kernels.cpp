@@ -1,0 +1,50 @@
+// Every kernel of the seam on the GPU, forward and backward: against float64, and twice with the same bits.
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "runtime/tensor/device_module.hpp"
+#include "tests/runtime/tensor/kernel_run.hpp"
+
+namespace troupe::tests {
+
+namespace {
+
+std::unique_ptr<stream> gpu_stream() { return find_device("cuda").make_stream({}); }
+
+bool same_bytes(const std::vector<written>& a, const std::vector<written>& b) {
+  return std::ranges::equal(a, b, {}, &written::bytes, &written::bytes);
+}
+
+}  // namespace
+
+TEST_CASE("the GPU's kernels agree with the reference") {
+  const auto fast = gpu_stream();
+  for_each_case(scale::medium, 8, [&](const std::string&, const kernel_case& k) { check_agreement(k, *fast); });
+}
+
+TEST_CASE("exponentials of great scores and logits do not overflow") { check_great_scores(*gpu_stream()); }
+
+TEST_CASE("the same work gives the same bits, whatever the memory held and the threads' order") {
+  const auto one = gpu_stream(), other = gpu_stream();
+  for_each_case(scale::medium, 2, [&](const std::string&, kernel_case k) {
+    CHECK(same_bytes(run_forward(k, *one), run_forward(k, *other)));
+    if (!k.backward)
+      return;
+    complete(k, one->compute_type());
+    CHECK(same_bytes(run_backward(k, *one), run_backward(k, *other)));
+  });
+}
+
+TEST_CASE("a head size beyond the kernels' is refused by name") {
+  const auto on = gpu_stream();
+  const attention_shape geometry{.batch = 1, .time = 2, .heads = 1, .kv_heads = 1, .head_size = 257};
+  const tensor qkv = on->allocate({2, geometry.row_width()}), out = on->allocate({2, 257}), sums = on->allocate({2});
+  CHECK_THROWS_WITH_AS(on->attention_forward(geometry, {}, qkv, out, sums),
+                       doctest::Contains("attention_forward(float32[2, 771], float32[2, 257], float32[2]): there is no "
+                                         "kernel for a head size of 257, expected at most 256"),
+                       device_error);
+}
+
+}  // namespace troupe::tests

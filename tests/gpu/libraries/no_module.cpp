@@ -1,0 +1,3 @@
+/// A library, but not of devices.
+
+extern "C" int something_else() { return 0; }

@@ -1,0 +1,151 @@
+// Order follows the tensors: whatever streams work on them, in whatever memory, reused at once.
+
+#include <doctest/doctest.h>
+
+#include <random>
+#include <vector>
+
+#include "runtime/tensor/device.hpp"
+#include "tests/seeds.hpp"
+
+namespace troupe::tests {
+
+namespace {
+
+tensor host_values(std::int64_t count, float value) {
+  const tensor made = make_host_tensor(dtype::float32, {count});
+  for (float& each : made.mutable_elements<float>())
+    each = value;
+  return made;
+}
+
+/// A tensor all of whose elements should have this value: integers, so that sums are exact.
+struct known {
+  tensor value;
+  float expected;
+};
+
+/// A random program on several streams, which nobody synchronises. Tensors come and go, so that blocks change hands while
+/// work on them is under way; some are written in place.
+class program {
+ public:
+  explicit program(std::uint64_t seed) : random_(seed) {
+    for (int i = 0; i < 3; ++i)
+      streams_.push_back(find_device("cuda").make_stream({}));
+    for (int i = 0; i < 4; ++i)
+      fill();
+  }
+
+  void step() {
+    switch (below(6)) {
+      case 0:
+        return fill();
+      case 1:
+        return add(false);
+      case 2:
+        return add(true);
+      case 3: {
+        if (tensors_.size() > 3)
+          tensors_.erase(tensors_.begin() + static_cast<std::ptrdiff_t>(below(tensors_.size())));
+        return;
+      }
+      case 4:
+        return copy();
+      default:
+        return check(any());
+    }
+  }
+
+  void check_all() {
+    for (const known& each : tensors_)
+      check(each);
+  }
+
+ private:
+  static constexpr std::int64_t count = 700;
+  static constexpr float most = 1e6f;
+
+  std::size_t below(std::size_t end) { return std::uniform_int_distribution<std::size_t>(0, end - 1)(random_); }
+  stream& on() { return *streams_[below(streams_.size())]; }
+  known& any() { return tensors_[below(tensors_.size())]; }
+
+  void fill() {
+    const auto value = static_cast<float>(below(100));
+    tensors_.push_back({on().to_device(host_values(count, value)), value});
+  }
+
+  void add(bool in_place) {
+    known& left = any();
+    const known right = any();
+    const float sum = left.expected + right.expected;
+    if (sum > most)
+      return fill();
+    stream& s = on();
+    const tensor out = in_place ? left.value : s.allocate(left.value.shape());
+    s.scaled_add(1.0, left.value, 1.0, right.value, out);
+    if (in_place)
+      left.expected = sum;
+    else
+      tensors_.push_back({out, sum});
+  }
+
+  void copy() {
+    const known from = any();
+    stream& s = on();
+    const tensor out = s.allocate(from.value.shape());
+    s.copy(from.value, out);
+    tensors_.push_back({out, from.expected});
+  }
+
+  void check(const known& which) {
+    const tensor host = on().to_host(which.value);
+    for (const float each : host.elements<float>())
+      if (each != which.expected) {
+        FAIL_CHECK("found " << each << ", expected " << which.expected);
+        return;
+      }
+  }
+
+  std::mt19937_64 random_;
+  std::vector<std::unique_ptr<stream>> streams_;
+  std::vector<known> tensors_;
+};
+
+}  // namespace
+
+TEST_CASE("streams that share tensors and memory wait for each other where they must") {
+  for_each_seed(20, [](std::uint64_t seed) {
+    program p(seed);
+    for (int i = 0; i < 300; ++i)
+      p.step();
+    p.check_all();
+  });
+}
+
+TEST_CASE("what a stream leaves behind when it ends is done") {
+  auto& gpu = find_device("cuda");
+  tensor left;
+  {
+    const auto on = gpu.make_stream({});
+    left = on->to_device(host_values(1000, 3.0f));
+    on->scaled_add(2.0, left, 0.0, {}, left);
+  }
+  const auto other = gpu.make_stream({});
+  CHECK(other->to_host(left).data<float>()[999] == 6.0f);
+}
+
+TEST_CASE("host memory may be forgotten as soon as it was handed over") {
+  const auto on = find_device("cuda").make_stream({});
+  std::vector<tensor> moved;
+  for (int i = 0; i < 10; ++i) {
+    const tensor host = host_values(1 << 20, static_cast<float>(i));  // as large as a staging slot
+    moved.push_back(on->to_device(host));
+    for (float& each : host.mutable_elements<float>())
+      each = -1.0f;
+  }
+  const auto back = on->all_to_host(moved);
+  for (int i = 0; i < 10; ++i)
+    CHECK(back[static_cast<std::size_t>(i)].data<float>()[12345] == static_cast<float>(i));
+}
+
+}  // namespace troupe::tests

@@ -38,6 +38,7 @@ void add_eval(CLI::App& app, action& chosen);
 void add_inspect(CLI::App& app, action& chosen);
 void add_export(CLI::App& app, action& chosen);
 void add_import(CLI::App& app, action& chosen);
+void add_devices(CLI::App& app, action& chosen);
 void add_config(CLI::App& app, action& chosen);
 
 }  // namespace troupe

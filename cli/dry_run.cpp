@@ -10,13 +10,23 @@
 #include "actors/job_tree.hpp"
 #include "actors/process_memory.hpp"
 #include "cli/progress.hpp"
+#include "runtime/tensor/device_module.hpp"
 
 namespace troupe {
 
 namespace {
 
-std::string describe(const job_memory& memory, std::size_t process_bytes) {
-  std::string text;
+std::string describe_device(const std::string& name) {
+  const auto index = cuda_index(name);
+  if (!index)
+    return name;
+  const auto facts = cuda_module().facts(*index);
+  return fmt::format("cuda:{}, {}, {} of {} free", *index, facts.name, format_bytes(static_cast<double>(facts.free_bytes)),
+                     format_bytes(static_cast<double>(facts.memory_bytes)));
+}
+
+std::string describe(const std::string& device, const job_memory& memory, std::size_t process_bytes) {
+  std::string text = fmt::format("on {}\n", device);
   const auto line = [&](std::string_view what, std::size_t bytes) {
     text += fmt::format("{:<22} {:>9}\n", what, format_bytes(static_cast<double>(bytes)));
   };
@@ -57,7 +67,8 @@ dry_run plan_run(const run_file& run, std::shared_ptr<const dataset> data) {
   plan.flops_per_token = flops_per_token(run.model);
   plan.job_bytes = memory.total_bytes();
   plan.process_bytes = measure_process_bytes(run.model, run.job);
-  plan.memory = describe(memory, plan.process_bytes);
+  plan.device = describe_device(run.job.runtime.device);
+  plan.memory = describe(plan.device, memory, plan.process_bytes);
   plan.actors = describe_tree(*context);
   return plan;
 }
@@ -79,6 +90,7 @@ nlohmann::json to_json(const dry_run& plan) {
           {"job_bytes", plan.job_bytes},
           {"process_bytes", plan.process_bytes},
           {"memory_bytes", plan.job_bytes + plan.process_bytes},
+          {"device", plan.device},
           {"actors", plan.actors}};
 }
 

@@ -17,6 +17,7 @@ struct dry_run {
   double flops_per_token = 0.0;
   std::size_t job_bytes = 0;      ///< that the actors will take
   std::size_t process_bytes = 0;  ///< that the process takes besides: code, threads, data
+  std::string device;             ///< that the mathematics would run on
   std::string memory;             ///< for people
   std::string actors;             ///< the tree, a name a line
 };

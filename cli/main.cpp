@@ -71,6 +71,7 @@ int main(int argc, char** argv) {
   troupe::add_inspect(app, chosen);
   troupe::add_export(app, chosen);
   troupe::add_import(app, chosen);
+  troupe::add_devices(app, chosen);
   troupe::add_config(app, chosen);
   try {
     app.parse(argc, argv);

@@ -21,6 +21,7 @@
 #include "runtime/cluster/node_resources.hpp"
 #include "runtime/error.hpp"
 #include "runtime/tensor/cpu/peak.hpp"
+#include "runtime/tensor/device_module.hpp"
 
 namespace troupe {
 
@@ -104,10 +105,20 @@ int computing_cores(const train_options& options) {
   return options.cluster.listen.empty() ? std::max(1, static_cast<int>(std::lround(this_node().cores))) : 0;
 }
 
-/// Floating-point operations a second of the threads that compute; 0: unknown.
+/// Floating-point operations a second of what computes; 0: unknown.
 double peak_flops(const run_file& run, int cores) {
+  if (const auto index = cuda_index(run.job.runtime.device))
+    return cuda_module().rates(*index).matrix_flops;
   const auto threads = static_cast<int>(run.job.training.lanes) * run.job.runtime.threads;
   return cores == 0 ? 0.0 : measure_fma_peak(std::min(cores, threads));
+}
+
+/// Tensors on a GPU do not travel between processes yet.
+void refuse_gpu(const run_file& run) {
+  if (cuda_index(run.job.runtime.device))
+    throw usage_error(fmt::format("'runtime.device' = \"{}\": nodes compute on their processors only, so far\nhelp: train "
+                                  "in one process, without --nodes and --listen, or with runtime.device = \"cpu\"",
+                                  run.job.runtime.device));
 }
 
 /// What is asked of nodes makes no sense where there are none.
@@ -134,7 +145,9 @@ exit_code train(const train_options& options) {
     people.warn(to_string(warning));
   if (!options.run_dir.empty())
     run.directory = options.run_dir;
-  if (!options.cluster.wanted())
+  if (options.cluster.wanted())
+    refuse_gpu(run);
+  else
     refuse_nodes(options, run);
   std::optional<hosted_cluster> cluster;
   if (options.cluster.wanted() && !options.dry_run)

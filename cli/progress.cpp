@@ -86,6 +86,8 @@ std::string format_summary(const job_summary& summary, const throughput& speed) 
                       format_time(summary.seconds), format_quantity(speed.tokens_per_second));
   if (speed.peak_ratio > 0.0)
     text += fmt::format(" | {:.0f} % of peak", speed.peak_ratio * 100.0);
+  if (speed.joules_per_token)
+    text += fmt::format(" | {:.3g} J/tok", *speed.joules_per_token);
   if (summary.killed + summary.restarts + summary.rollbacks + summary.replays > 0)
     text += fmt::format("\n{} killed | {} restarted | {} rolled back | {} replayed", summary.killed, summary.restarts,
                         summary.rollbacks, summary.replays);

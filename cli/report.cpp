@@ -107,26 +107,29 @@ json to_json(const job_summary& summary, const throughput& speed, double best_lo
                       {"applied", shard.applied},
                       {"duplicates_dropped", shard.duplicates_dropped},
                       {"stale_dropped", shard.stale_dropped}});
-  return {{"kind", "summary"},
-          {"first_step", summary.first_step},
-          {"steps", summary.steps},
-          {"tokens", summary.tokens},
-          {"seconds", summary.seconds},
-          {"tokens_per_second", speed.tokens_per_second},
-          {"peak_ratio", speed.peak_ratio},
-          {"last_loss", summary.last_loss},
-          {"best_loss", best_loss},
-          {"last_evaluation", optional_json(summary.last_evaluation)},
-          {"best_evaluation", optional_json(summary.best_evaluation)},
-          {"killed", summary.killed},
-          {"restarts", summary.restarts},
-          {"rollbacks", summary.rollbacks},
-          {"replays", summary.replays},
-          {"shards", std::move(shards)},
-          {"fingerprint", summary.fingerprint},
-          {"interrupted", summary.interrupted},
-          {"last_cut", summary.last_cut.string()},
-          {"peak_memory_bytes", peak_memory_bytes()}};
+  json line{{"kind", "summary"},
+            {"first_step", summary.first_step},
+            {"steps", summary.steps},
+            {"tokens", summary.tokens},
+            {"seconds", summary.seconds},
+            {"tokens_per_second", speed.tokens_per_second},
+            {"peak_ratio", speed.peak_ratio},
+            {"last_loss", summary.last_loss},
+            {"best_loss", best_loss},
+            {"last_evaluation", optional_json(summary.last_evaluation)},
+            {"best_evaluation", optional_json(summary.best_evaluation)},
+            {"killed", summary.killed},
+            {"restarts", summary.restarts},
+            {"rollbacks", summary.rollbacks},
+            {"replays", summary.replays},
+            {"shards", std::move(shards)},
+            {"fingerprint", summary.fingerprint},
+            {"interrupted", summary.interrupted},
+            {"last_cut", summary.last_cut.string()},
+            {"peak_memory_bytes", peak_memory_bytes()}};
+  if (speed.joules_per_token)
+    line["joules_per_token"] = *speed.joules_per_token;
+  return line;
 }
 
 std::size_t peak_memory_bytes() {

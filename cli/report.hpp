@@ -4,6 +4,7 @@
 /// object whose "kind" says what it is. Seconds, bytes and ratios; null where a number is not finite.
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "actors/job.hpp"
 
@@ -13,6 +14,7 @@ namespace troupe {
 struct throughput {
   double tokens_per_second = 0.0;
   double peak_ratio = 0.0;  ///< of the measured peak of the threads that compute; 0: unknown
+  std::optional<double> joules_per_token;  ///< where the device can tell
 };
 
 nlohmann::json to_json(const step_report& report, const throughput& speed);

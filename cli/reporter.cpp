@@ -23,7 +23,8 @@ std::uint32_t node_in(const std::string& where) {
 
 reporter::reporter(console& people, run_directory& run, const options& chosen)
     : people_(people), run_(run), options_(chosen) {
-  // nop
+  if (options_.energy_joules)
+    joules_before_ = options_.energy_joules();
 }
 
 job_observer reporter::observer() {
@@ -39,7 +40,7 @@ throughput reporter::speed(double tokens, double seconds) const {
   if (seconds <= 0.0)
     return {};
   const double rate = tokens / seconds;
-  return {rate, options_.peak_flops > 0.0 ? rate * options_.flops_per_token / options_.peak_flops : 0.0};
+  return {rate, options_.peak_flops > 0.0 ? rate * options_.flops_per_token / options_.peak_flops : 0.0, {}};
 }
 
 void reporter::on_step(const step_report& report) {
@@ -128,7 +129,9 @@ void reporter::on_rollback(std::uint64_t step) {
 }
 
 void reporter::finish(const job_summary& summary) {
-  const auto overall = speed(static_cast<double>(summary.tokens), summary.seconds);
+  auto overall = speed(static_cast<double>(summary.tokens), summary.seconds);
+  if (const auto joules = joules_before_ ? options_.energy_joules() : std::nullopt; joules && summary.tokens > 0)
+    overall.joules_per_token = (*joules - *joules_before_) / static_cast<double>(summary.tokens);
   const auto line = to_json(summary, overall, best_loss_);
   run_.write_summary(line);
   people_.say({.event = "done", .message = format_summary(summary, overall)});

@@ -2,8 +2,10 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <mutex>
+#include <optional>
 
 #include "actors/job.hpp"
 #include "cli/progress.hpp"
@@ -19,6 +21,7 @@ class reporter {
     double flops_per_token = 0.0;
     double peak_flops = 0.0;  ///< a second, of all threads that compute; 0: unknown
     bool json = false;
+    std::function<std::optional<double>()> energy_joules;  ///< that the device has used so far; empty: nobody can tell
   };
 
   reporter(console& people, run_directory& run, const options& chosen);
@@ -61,6 +64,7 @@ class reporter {
   clock::time_point started_{};
   std::uint64_t steps_here_ = 0;  ///< reported since then
   bool write_failed_ = false;
+  std::optional<double> joules_before_;
 };
 
 }  // namespace troupe

@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 
 #include "cli/run_file.hpp"
-#include "runtime/tensor/device.hpp"
+#include "runtime/tensor/device_module.hpp"
 
 namespace troupe {
 
@@ -133,7 +133,7 @@ class checker {
             "'runtime.device' = \"{}\": {}", runtime.device, text.substr(0, end));
     }
     const auto threads = std::int64_t{run_.job.training.lanes} * runtime.threads;
-    if (cores_ > 0 && threads > cores_)
+    if (!cuda_index(runtime.device) && cores_ > 0 && threads > cores_)
       warn("runtime.threads", "more threads than cores wait for each other",
            "training.lanes x runtime.threads = {} x {} = {}, but this machine has {} core{}", run_.job.training.lanes,
            runtime.threads, threads, cores_, cores_ == 1 ? "" : "s");

@@ -113,6 +113,14 @@ double peak_flops(const run_file& run, int cores) {
   return cores == 0 ? 0.0 : measure_fma_peak(std::min(cores, threads));
 }
 
+/// Of the run's device; empty where there is none that could tell.
+std::function<std::optional<double>()> energy_meter(const run_file& run) {
+  const auto index = cuda_index(run.job.runtime.device);
+  if (!index)
+    return {};
+  return [index] { return cuda_module().facts(*index).energy_joules; };
+}
+
 /// Tensors on a GPU do not travel between processes yet.
 void refuse_gpu(const run_file& run) {
   if (cuda_index(run.job.runtime.device))
@@ -176,7 +184,8 @@ exit_code train(const train_options& options) {
                 {.steps = run.job.training.steps,
                  .flops_per_token = flops_per_token(run.model),
                  .peak_flops = peak_flops(run, request.cores),
-                 .json = options.json});
+                 .json = options.json,
+                 .energy_joules = energy_meter(run)});
   const job_inputs inputs{.model = model,
                           .data = data,
                           .context = run.model.context,

@@ -93,9 +93,13 @@ TEST_CASE("the command lists the devices, plans for a GPU and trains on it") {
   const auto planned = run(folder, {"train", "small.toml", "runtime.device=cuda", "--dry-run"});
   CHECK(planned.out.find("# on cuda:0, emulated GPU, ") != std::string::npos);
 
-  const auto trained = run(folder, {"train", "small.toml", "runtime.device=cuda:0"});
+  // A management library whose device uses 640 J between two readings; the run has 20 steps of 4 x 16 tokens.
+  const variable management("LD_LIBRARY_PATH", std::filesystem::path(EMULATED_NVML).parent_path().string());
+  const auto trained = run(folder, {"train", "small.toml", "runtime.device=cuda:0", "--json"});
   INFO(trained.err);
   CHECK(trained.code == 0);
+  CHECK(lines_of(trained.out).back()["joules_per_token"] == 0.5);
+  CHECK(trained.err.find(" | 0.5 J/tok") != std::string::npos);
   CHECK(run(folder, {"train", "small.toml", "runtime.device=cpu", "training.steps=25", "--resume"}).code == 0);
 
   const auto spread = run(folder, {"train", "small.toml", "runtime.device=cuda", "--nodes", "2", "--run-dir", "other"});

@@ -14,7 +14,7 @@ TEST_CASE("the management library is read, and may be missing") {
   CHECK(reading.utilization == 0.37);
   CHECK(reading.power_watts == 412.5);
   CHECK(!reading.energy_joules);  // this device does not tell
-  const auto unknown = found->read("00000000:00:00.0");
+  const auto unknown = found->read("00000000:FF:00.0");
   CHECK(unknown.driver == "580.65.06");
   CHECK(!unknown.utilization);
 }

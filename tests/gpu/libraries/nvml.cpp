@@ -1,7 +1,7 @@
-/// A management library with one device, which does not tell its energy.
+/// A management library with two devices: the emulated GPU, and one that does not tell its energy.
 
 #include <cstdio>
-#include <string_view>
+#include <cstring>
 
 extern "C" {
 
@@ -9,9 +9,13 @@ int nvmlInit_v2() { return 0; }
 int nvmlShutdown() { return 0; }
 int nvmlSystemGetDriverVersion(char* text, unsigned size) { return std::snprintf(text, size, "580.65.06") > 0 ? 0 : 1; }
 int nvmlDeviceGetHandleByPciBusId_v2(const char* address, void** device) {
-  static int only;
-  *device = &only;
-  return std::string_view(address) == "00000000:3B:00.0" ? 0 : 6;
+  static const char* const known[]{"00000000:00:00.0", "00000000:3B:00.0"};
+  for (const auto& each : known)
+    if (std::strcmp(address, each) == 0) {
+      *device = const_cast<char*>(each);
+      return 0;
+    }
+  return 6;
 }
 int nvmlDeviceGetUtilizationRates(void*, unsigned* rates) {
   rates[0] = 37;
@@ -22,5 +26,9 @@ int nvmlDeviceGetPowerUsage(void*, unsigned* milliwatts) {
   *milliwatts = 412500;
   return 0;
 }
-int nvmlDeviceGetTotalEnergyConsumption(void*, unsigned long long*) { return 3; }
+int nvmlDeviceGetTotalEnergyConsumption(void* device, unsigned long long* millijoules) {
+  static unsigned long long used = 0;
+  *millijoules = used += 640'000;
+  return std::strcmp(static_cast<const char*>(device), "00000000:00:00.0") == 0 ? 0 : 3;
+}
 }

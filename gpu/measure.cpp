@@ -43,6 +43,30 @@ tensor random_matrix(stream& on, std::int64_t side, std::int64_t side_min) {
   return all;
 }
 
+void measure_copies(stream& on, std::int64_t bytes, device_rates& rates) {
+  const tensor from = on.allocate(dtype::uint8, {bytes}), to = on.allocate(dtype::uint8, {bytes});
+  on.zero(from);
+  rates.copy_bytes_per_second = 2.0 * static_cast<double>(bytes) / best_seconds(on, [&] { on.copy(from, to); });
+  const tensor part = from.slice(0, {std::min<std::int64_t>(bytes, 64 << 20)}), host = on.to_host(part);
+  const auto part_bytes = static_cast<double>(part.size_bytes());
+  rates.to_host_bytes_per_second = part_bytes / best_seconds(on, [&] { on.to_host(part); });
+  rates.to_device_bytes_per_second = part_bytes / best_seconds(on, [&] { on.to_device(host); });
+}
+
+/// FLOP/s of products of doubling size, until one takes long enough to be measured.
+double measure_products(stream& on) {
+  constexpr std::int64_t side_min = 256, side_max = 8192;
+  constexpr double long_enough = 5e-3;
+  double rate = 0.0, seconds = 0.0;
+  for (auto side = side_min; side <= side_max && seconds < long_enough; side *= 2) {
+    const tensor a = random_matrix(on, side, side_min), c = on.allocate({side, side});
+    seconds = best_seconds(on, [&] { on.matmul(a, a, c); });
+    const auto extent = static_cast<double>(side);
+    rate = 2.0 * extent * extent * extent / seconds;
+  }
+  return rate;
+}
+
 }  // namespace
 
 device_facts facts_of(cuda_device& device) {
@@ -78,30 +102,13 @@ device_rates measure(cuda_device& device) {
   device.activate();
   std::size_t free_bytes = 0, all_bytes = 0;
   check(cudaMemGetInfo(&free_bytes, &all_bytes), device.index(), "asking for its memory");
-  const auto on = device.make_stream({});
   device_rates rates;
   {
-    const auto bytes = static_cast<std::int64_t>(std::min<std::size_t>(256 << 20, free_bytes / 8));
-    const tensor from = on->allocate(dtype::uint8, {bytes}), to = on->allocate(dtype::uint8, {bytes});
-    on->zero(from);
-    rates.copy_bytes_per_second = 2.0 * static_cast<double>(bytes) / best_seconds(*on, [&] { on->copy(from, to); });
-    const auto part = std::min<std::int64_t>(bytes, 64 << 20);
-    const tensor host = on->to_host(from.slice(0, {part}));
-    rates.to_host_bytes_per_second =
-        static_cast<double>(part) / best_seconds(*on, [&] { on->to_host(from.slice(0, {part})); });
-    rates.to_device_bytes_per_second =
-        static_cast<double>(part) / best_seconds(*on, [&] { on->to_device(host); });
+    const auto on = device.make_stream({});
+    measure_copies(*on, static_cast<std::int64_t>(std::min<std::size_t>(256 << 20, free_bytes / 8)), rates);
+    rates.matrix_flops = measure_products(*on);
   }
-  // Products of doubling size, until one takes long enough to be measured.
-  constexpr std::int64_t side_min = 256, side_max = 8192;
-  constexpr double long_enough = 5e-3;
-  double seconds = 0.0;
-  for (auto side = side_min; side <= side_max && seconds < long_enough; side *= 2) {
-    const tensor a = random_matrix(*on, side, side_min), c = on->allocate({side, side});
-    seconds = best_seconds(*on, [&] { on->matmul(a, a, c); });
-    const auto extent = static_cast<double>(side);
-    rates.matrix_flops = 2.0 * extent * extent * extent / seconds;
-  }
+  device.trim();  // nobody asks for such sizes again
   return rates;
 }
 

@@ -1,13 +1,13 @@
-/// Times the processor's kernels one by one, at the shapes that they have in whole training steps.
+/// Times a device's kernels one by one, at the shapes that they have in whole training steps.
 ///
-///     build/bin/bench_kernels [CONFIGURATION...] [--threads N] [--seconds S]
+///     build/bin/bench_kernels [CONFIGURATION...] [--device cuda] [--threads N] [--seconds S]
 ///
-///     gpt2-124m-64: 1 thread, peak 238 GFLOP/s, memory 11.9 GB/s
+///     gpt2-124m-64: cpu, 1 thread, peak 238 GFLOP/s, memory 11.9 GB/s
 ///     kernel                        calls        us   GFLOP/s    GB/s  of floor  of step
 ///     linear_forward 768>2304          12    4951.3     182.9             76.8%     4.1%
 ///
-/// The floor of a product is the measured FMA peak, of everything else the bandwidth of main memory for a copy (what
-/// stays in the caches beats it). `of step` is the kernel's share of the sum of all calls of a step. Printed are the
+/// The floor of a product is the measured FMA peak, of a GPU its rate for large products, of everything else the bandwidth
+/// of the device's memory for a copy (what stays in the caches beats it). `of step` is the kernel's share of the sum of all calls of a step. Printed are the
 /// best of many runs, by the clock of the thread where there is one: other processes disturb that least.
 
 #include <time.h>
@@ -22,7 +22,7 @@
 #include <fmt/format.h>
 
 #include "runtime/tensor/cpu/peak.hpp"
-#include "runtime/tensor/device.hpp"
+#include "runtime/tensor/device_module.hpp"
 
 namespace troupe {
 
@@ -50,37 +50,46 @@ struct kernel {
 
 class bench {
  public:
-  bench(int threads, double seconds)
-      : threads_(threads), seconds_(seconds), stream_(cpu_device().make_stream({threads})) {}
+  bench(const std::string& device, int threads, double seconds)
+      : device_(find_device(device)), threads_(threads), seconds_(seconds), stream_(device_.make_stream({threads})) {}
 
   stream& on() { return *stream_; }
 
+  double peak() const {
+    const auto gpu = cuda_index(device_.name());
+    return gpu ? cuda_module().rates(*gpu).matrix_flops : measure_fma_peak(threads_);
+  }
+
   /// A tensor of small values.
   tensor filled(shape extents) {
-    const tensor t = stream_->allocate(extents);
+    const tensor t = make_host_tensor(dtype::float32, extents);
     float value = 0.5f;
     for (float& element : t.mutable_elements<float>()) {
       value = value > 0.9f ? -0.9f : value + 0.137f;
       element = value;
     }
-    return t;
+    return stream_->to_device(t);
   }
 
   tensor tokens(std::int64_t count, std::int64_t vocabulary) {
-    const tensor t = stream_->allocate(dtype::int32, {count});
+    const tensor t = make_host_tensor(dtype::int32, {count});
     std::int64_t token = 0;
     for (auto& element : t.mutable_elements<std::int32_t>())
       element = static_cast<std::int32_t>(token = (token * 7919 + 104729) % vocabulary);
-    return t;
+    return stream_->to_device(t);
   }
 
   double best_seconds(const std::function<void()>& run) const {
+    const int calls = device_.is_host() ? 1 : 20;  // enqueued together, as in a step: waiting takes longer than most kernels
     double best = 1e9, spent = 0.0;
     for (int turn = 0; turn < 3 || (spent < seconds_ && turn < 10000); ++turn) {
+      stream_->synchronize();
       const double before = now();
-      run();
+      for (int call = 0; call < calls; ++call)
+        run();
+      stream_->synchronize();
       const double took = now() - before;
-      best = std::min(best, took);
+      best = std::min(best, took / calls);
       spent += took;
     }
     return best;
@@ -89,10 +98,11 @@ class bench {
  private:
   double now() const {
     timespec t;
-    clock_gettime(threads_ == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    clock_gettime(device_.is_host() && threads_ == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
     return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
   }
 
+  device& device_;
   int threads_;
   double seconds_;
   std::unique_ptr<stream> stream_;
@@ -178,13 +188,13 @@ std::vector<kernel> kernels_of(const configuration& c, bench& b) {
   return all;
 }
 
-void report(const configuration& c, int threads, double seconds) {
-  bench b(threads, seconds);
-  const auto peak = measure_fma_peak(threads);
+void report(const configuration& c, const std::string& device, int threads, double seconds) {
+  bench b(device, threads, seconds);
+  const auto peak = b.peak();
   const tensor from = b.filled({1 << 26}), to = b.filled({1 << 26});
   const auto bandwidth = 2.0 * static_cast<double>(from.size_bytes()) / b.best_seconds([&] { b.on().copy(from, to); });
-  fmt::print("{}: {} thread{}, peak {:.0f} GFLOP/s, memory {:.1f} GB/s\n{:<30} {:>6} {:>10} {:>9} {:>7} {:>9} {:>8}\n",
-             c.name, threads, threads == 1 ? "" : "s", peak / 1e9, bandwidth / 1e9, "kernel", "calls", "us", "GFLOP/s",
+  fmt::print("{}: {}, {} thread{}, peak {:.0f} GFLOP/s, memory {:.1f} GB/s\n{:<30} {:>6} {:>10} {:>9} {:>7} {:>9} {:>8}\n",
+             c.name, device, threads, threads == 1 ? "" : "s", peak / 1e9, bandwidth / 1e9, "kernel", "calls", "us", "GFLOP/s",
              "GB/s", "of floor", "of step");
   const auto kernels = kernels_of(c, b);
   std::vector<double> times;
@@ -209,6 +219,7 @@ void report(const configuration& c, int threads, double seconds) {
 
 int run(int argc, char** argv) {
   std::vector<configuration> chosen;
+  std::string device = "cpu";
   int threads = 1;
   double seconds = 0.2;
   for (int i = 1; i < argc; ++i) {
@@ -217,6 +228,8 @@ int run(int argc, char** argv) {
                                     [&](const configuration& c) { return c.name == word; });
     if (word == "--threads" && i + 1 < argc) {
       threads = std::max(1, std::atoi(argv[++i]));
+    } else if (word == "--device" && i + 1 < argc) {
+      device = argv[++i];
     } else if (word == "--seconds" && i + 1 < argc) {
       seconds = std::atof(argv[++i]);
     } else if (found != configurations.end()) {
@@ -227,7 +240,7 @@ int run(int argc, char** argv) {
     }
   }
   for (const auto& each : chosen.empty() ? configurations : chosen)
-    report(each, threads, seconds);
+    report(each, device, threads, seconds);
   return 0;
 }
 

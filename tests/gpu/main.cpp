@@ -11,7 +11,8 @@
 int main(int argc, char** argv) {
   constexpr int skipped = 77;
   try {
-    const auto facts = troupe::cuda_module().facts((troupe::find_device("cuda"), 0));
+    troupe::find_device("cuda");
+    const auto facts = troupe::cuda_module().facts(0);
     std::printf("testing on cuda:0: %s, %s\n", facts.name.c_str(), facts.architecture.c_str());
   } catch (const troupe::device_error& fault) {
     std::printf("skipped: no test ran on a GPU: %s\n", fault.what());

@@ -71,8 +71,9 @@ class agent {
                       .node = post_->self(),
                       .actor = message.name,
                       .incarnation = message.incarnation});
-          self_->monitor(who);
-          return post_->host(message.name, message.incarnation, who);
+          post_->host(message.name, message.incarnation, who);
+          self_->monitor(who);  // after that, so that we hear of its end before others do, who may start its successor
+          return;
         }
         reason = make_error(errc::bad_input, fmt::format("{}: this build knows no such actor", message.name));
       } catch (...) {

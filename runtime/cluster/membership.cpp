@@ -1,5 +1,7 @@
 #include "runtime/cluster/membership.hpp"
 
+#include <set>
+
 #include <fmt/format.h>
 
 #include "runtime/probe.hpp"
@@ -35,12 +37,14 @@ class membership {
 
   void on(const node_prepared& message) {
     const auto node = board_->find(message.node);
-    if (!node || node->state != node_state::joining)
+    if (!node)
       return;
-    if (!message.fault.empty()) {
+    if (!message.fault.empty()) {  // it may have gone already
       board_->set_fault(message.node, message.fault);
       return expel(message.node, "it cannot take part: " + message.fault);
     }
+    if (node->state != node_state::joining)
+      return;
     board_->set_state(message.node, node_state::ready);
     say(message.node, "joined",
         fmt::format("node {} joined: {}, {:g} cores", message.node, node->offer.resources.host,
@@ -51,6 +55,8 @@ class membership {
   // -- leaving and being lost -------------------------------------------------------------
 
   void on(const node_departed& message) {
+    if (!departed_.insert(message.node).second)
+      return;
     if (message.left)
       say(message.node, "left", fmt::format("node {} left", message.node));
     else
@@ -141,6 +147,7 @@ class membership {
   std::vector<job_document> documents_;
   membership_hooks hooks_;
   caf::actor coordinator_;
+  std::set<node_id> departed_;  // that everybody was told of
 };
 
 struct membership_state {

@@ -1,0 +1,132 @@
+#include <algorithm>
+#include <limits>
+
+#include "actors/coordinator_body.hpp"
+#include "runtime/system.hpp"
+
+namespace troupe {
+
+namespace {
+
+std::uint64_t next_multiple(std::uint64_t after, std::uint64_t every) {
+  return every == 0 ? std::numeric_limits<std::uint64_t>::max() : (after / every + 1) * every;
+}
+
+}  // namespace
+
+void coordinator::on(const evaluation_started& message) {
+  if (message.epoch != epoch_ || evaluation_.step != message.step)
+    return;
+  evaluation_.holds_parameters = true;
+  work_at_barrier();
+}
+
+void coordinator::on(const evaluation_done& message) {
+  if (message.epoch != epoch_ || evaluation_.step != message.report.step)
+    return;  // asked for again after a shard was lost
+  evaluation_ = {};
+  ++heard_;
+  evaluated_ = message.report.step;
+  log_->evaluation(message.report);
+  work_at_barrier();
+}
+
+void coordinator::on(const snapshot_taken& message) {
+  if (message.epoch != epoch_ || !cut_ || cut_->step != message.step)
+    return;
+  cut_->taken[message.shard] = true;
+  cut_->pause_seconds = std::max(cut_->pause_seconds, message.pause_seconds);
+  cut_->taken_by_all = std::all_of(cut_->taken.begin(), cut_->taken.end(), [](bool taken) { return taken; });
+  work_at_barrier();
+}
+
+void coordinator::on(const cut_published& message) {
+  if (message.epoch != epoch_ || !cut_ || cut_->step != message.step)
+    return;
+  log_->cut({message.step, message.path, message.size_bytes, cut_->pause_seconds, message.write_seconds});
+  ++heard_;
+  saved_ = message.step;
+  cut_.reset();
+  work_at_barrier();
+}
+
+std::uint64_t coordinator::next_barrier(std::uint64_t after) const {
+  const auto& settings = context_->settings;
+  const auto cut_at = next_multiple(after, context_->store ? settings.checkpoint.every : 0);
+  const auto evaluation_at = next_multiple(after, settings.evaluation.batches > 0 ? settings.evaluation.every : 0);
+  return std::min({cut_at, evaluation_at, last_step_});
+}
+
+void coordinator::move_barrier(std::uint64_t step) {
+  barrier_ = step;
+  for (const auto& replica : alive_.replicas)
+    if (replica)
+      tell(self_, replica, run_until{epoch_, barrier_});
+}
+
+bool coordinator::evaluation_due() const {
+  const auto& settings = context_->settings.evaluation;
+  if (settings.batches == 0 || evaluated_ == barrier_)
+    return false;
+  const bool at_end = barrier_ == last_step_ && !stopping_;
+  return at_end || (barrier_ > 0 && settings.every > 0 && barrier_ % settings.every == 0);
+}
+
+bool coordinator::cut_due() const {
+  const auto& settings = context_->settings.checkpoint;
+  if (!context_->store || saved_ == barrier_)
+    return false;
+  const bool at_end = barrier_ == last_step_ && (settings.at_end || stopping_);
+  return at_end || early_cut_at_ == barrier_ || (barrier_ > 0 && settings.every > 0 && barrier_ % settings.every == 0);
+}
+
+bool coordinator::served_evaluation() {
+  if (!evaluation_due())
+    return true;
+  if (evaluation_.step == barrier_)
+    return evaluation_.holds_parameters;
+  if (evaluation_.step || !alive_.evaluator)
+    return false;  // busy with the one before, or about to be started again
+  evaluation_ = {barrier_, false};
+  tell(self_, alive_.evaluator, evaluate{epoch_, barrier_, alive_.shards});
+  return false;
+}
+
+bool coordinator::served_cut() {
+  if (!cut_due())
+    return true;
+  if (cut_ && cut_->step != barrier_)
+    return false;  // one cut is under way at a time
+  if (!alive_.writer)
+    return false;
+  if (!cut_)
+    cut_ = cut_under_way{barrier_, std::vector<bool>(alive_.shards.size(), false)};
+  if (!cut_->asked) {
+    cut_->asked = true;
+    for (const auto& shard : alive_.shards)
+      tell(self_, shard, take_snapshot{epoch_, barrier_, alive_.writer});
+  }
+  return cut_->taken_by_all;
+}
+
+void coordinator::work_at_barrier() {
+  if (ended_ || !paused_.empty() || !at_barrier() || !moving_.empty())
+    return;
+  const bool evaluation_served = served_evaluation();
+  if (!served_cut() || !evaluation_served)
+    return;
+  if (early_cut_at_ == barrier_)
+    early_cut_ = false;
+  if (!served_moves())
+    return;
+  if (barrier_ < last_step_)
+    return move_barrier(next_barrier(barrier_));
+  if (cut_ || evaluation_.step || !final_.empty())
+    return;  // the end waits for what is still being written and measured
+  final_.assign(context_->model().parameters().size(), {});
+  ++final_attempt_;
+  for (const auto& shard : alive_.shards)
+    tell(self_, shard, pull_parameters{epoch_, 0, barrier_, true, final_attempt_});
+}
+
+}  // namespace troupe

@@ -7,6 +7,8 @@
 #include "actors/data_loader.hpp"
 #include "actors/evaluator.hpp"
 #include "actors/job_memory.hpp"
+#include "actors/keeper.hpp"
+#include "actors/kept_cuts.hpp"
 #include "actors/parameter_shard.hpp"
 #include "actors/replica.hpp"
 
@@ -27,6 +29,23 @@ message_codecs job_codecs() {
   all.add<pull_too_late>("pull_too_late");
   all.add<shard_report>("shard_report");
   all.add<snapshot_taken>("snapshot_taken");
+  all.add<restore_failed>("restore_failed");
+  all.add<meet_keeper>("meet_keeper");
+  all.add<keep_cut>("keep_cut");
+  all.add<fetch_cut>("fetch_cut");
+  all.add<drop_cuts>("drop_cuts");
+  all.add<kept_part>("kept_part");
+  all.add<cut_kept>("cut_kept");
+  all.add<begin_backup_of>("begin_backup_of");
+  all.add<backup_begun>("backup_begun");
+  all.add<backup_update>("backup_update");
+  all.add<update_received>("update_received");
+  all.add<backup_factors>("backup_factors");
+  all.add<fetch_state>("fetch_state");
+  all.add<kept_state>("kept_state");
+  all.add<backup_lost>("backup_lost");
+  all.add<norms_again>("norms_again");
+  all.add<meet_shard>("meet_shard");
   all.add<begin_lane>("begin_lane");
   all.add<run_until>("run_until");
   all.add<pause_lane>("pause_lane");
@@ -54,6 +73,7 @@ placement_demands demands_of(const job_context& context) {
     for (auto i = context.layout.first(shard); i < context.layout.last(shard); ++i)
       count += space[i].count();
     demands.shard_bytes.push_back(static_cast<std::uint64_t>(owned_bytes * static_cast<double>(count) / elements));
+    demands.keeper_bytes.push_back((kept_cuts_max + (context.replicated() ? 1 : 0)) * demands.shard_bytes.back());
   }
   // A lane holds a copy of the parameters where no shard shares its process.
   const compute_demand lane{static_cast<double>(context.settings.runtime.threads),
@@ -70,6 +90,8 @@ node_id home_of(cluster_board& board, role who) {
   switch (who.kind) {
     case role_kind::shard:
       return board.home_of_shard(who.index);
+    case role_kind::keeper:
+      return board.home_of_keeper(who.index);
     case role_kind::loader:
     case role_kind::replica:
       return board.home_of_lane(who.index);
@@ -103,6 +125,12 @@ job_places places_on(std::shared_ptr<cluster_head> head, job_context_ptr context
     }
     if (moves.evaluator)
       names.push_back(name_of({role_kind::evaluator}));
+    return names;
+  };
+  places.settle_keepers = [head] {
+    std::vector<std::string> names;
+    for (const auto shard : head->board().settle_keepers())
+      names.push_back(name_of({role_kind::keeper, shard}));
     return names;
   };
   places.describe = [head](const std::string& actor) {

@@ -35,6 +35,7 @@ coordinator::coordinator(coordinator_actor::pointer self, job_context_ptr contex
       places_(std::move(places)),
       rebalance_(places_.rebalance != nullptr),
       alive_(*context_),
+      kept_(context_->layout.shard_count()),
       ledger_(context_->layout.shard_count()) {
   own_.supervisor = "root";
   own_.child = born.name;
@@ -42,7 +43,8 @@ coordinator::coordinator(coordinator_actor::pointer self, job_context_ptr contex
   if (places_.describe)
     own_.where = places_.describe(born.name);
   log_->event(own_);
-  tree_ = spawn_job_tree(self_->system(), *context_, places_.spawn, born.names, me_);
+  tree_ = spawn_job_tree(self_->system(), *context_, places_.spawn, born.names, me_,
+                         places_.settle_keepers != nullptr);
   self_->link_to(tree_);  // either takes the other down
   watch_for_stalls();
 }
@@ -67,8 +69,11 @@ void coordinator::on(child_event& event) {
     event.where = home;
   }
   log_->event(event);
-  if (event.what != child_event::kind::started)
+  if (event.what != child_event::kind::started) {
+    if (!alive_.handle(event.child))
+      note_end(role_of(event.child));
     return;
+  }
   put_to_work(event);
   if (moving_.erase(event.child) > 0 && moving_.empty()) {
     finish_moves();
@@ -77,11 +82,13 @@ void coordinator::on(child_event& event) {
 }
 
 void coordinator::on(const shard_report& report) {
-  if (report.epoch != epoch_)
+  if (report.epoch != epoch_ || self_->current_sender() != alive_.shards[report.shard])
     return;
   ++heard_;
   log_->shard(report, alive_.shard_incarnations[report.shard]);
   ledger_.note(report);
+  kept_.note_own(report.shard, report.held);
+  end_restore(report);
   report_steps();
   work_at_barrier();
 }
@@ -150,7 +157,8 @@ void coordinator::finish() {
   ended_ = true;
   log_->finished(fingerprint(context_->make_stream()->all_to_host(final_)), barrier_ < context_->settings.training.steps);
   final_.clear();
-  // From here on the tree may end as it likes; but if this coordinator dies, it must not live on beside its successor's.
+  // From here on the tree may end as it likes; but if this coordinator dies, it must not live on beside its
+  // successor's.
   self_->set_exit_handler([this](caf::exit_msg& message) {
     if (message.source != tree_.address())
       self_->quit(message.reason);
@@ -194,6 +202,10 @@ coordinator_actor::behavior_type behave(coordinator_actor::stateful_pointer<coor
       [&body](const evaluation_done& message) { body->on(message); },
       [&body](const snapshot_taken& message) { body->on(message); },
       [&body](const cut_published& message) { body->on(message); },
+      [&body](const cut_kept& message) { body->on(message); },
+      [&body](const restore_failed& message) { body->on(message); },
+      [&body](const backup_begun& message) { body->on(message); },
+      [&body](const backup_lost& message) { body->on(message); },
       [&body](parameters& message) { body->on(message); },
       [](const pull_too_late&) {
         // A rollback overtook the last pull; the end is reached again.

@@ -19,7 +19,14 @@
 ///     coordinator started again with all below it, from the last cut               the steps since then, to be repeated
 ///     node        whoever lived there is started on another, as above              as above, for all of them together
 ///
-/// Without a cut, "the last cut" is the job's start.
+/// Without a cut, "the last cut" is the job's start. Where it is taken from: shards that live hold their parts
+/// themselves, and those of lost shards are with their keepers on other nodes (keeper.hpp); what nobody holds in memory
+/// is read from disk. "Last" is the newest cut that every shard can return to. A keeper that dies is started elsewhere,
+/// at no loss.
+///
+/// With `runtime.replication = 2` keepers are backups as well: a shard that is lost goes on from where its backup is,
+/// in the same epoch; the lanes ask what is due and do again what the dead one had not summed. A shard that is lost
+/// together with its backup is restored as above.
 ///
 /// On a cluster, work moves between nodes at cuts only, where all lanes stand level and nothing is lost by it: to a new
 /// node at the next cut, off a node that must leave at a cut taken for it. The number of lanes never changes, so that
@@ -53,6 +60,8 @@ using coordinator_actor =
     caf::typed_actor<caf::reacts_to<child_event>, caf::reacts_to<shard_report>, caf::reacts_to<lane_report>,
                      caf::reacts_to<lane_paused>, caf::reacts_to<lane_stuck>, caf::reacts_to<evaluation_started>,
                      caf::reacts_to<evaluation_done>, caf::reacts_to<snapshot_taken>, caf::reacts_to<cut_published>,
+                     caf::reacts_to<cut_kept>, caf::reacts_to<restore_failed>, caf::reacts_to<backup_begun>,
+                     caf::reacts_to<backup_lost>,
                      caf::reacts_to<parameters>, caf::reacts_to<pull_too_late>, caf::reacts_to<stop_job>,
                      caf::reacts_to<node_ready>, caf::reacts_to<node_leaving>, caf::reacts_to<cut_wanted>>;
 

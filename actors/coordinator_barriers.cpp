@@ -35,6 +35,7 @@ void coordinator::on(const snapshot_taken& message) {
   if (message.epoch != epoch_ || !cut_ || cut_->step != message.step)
     return;
   cut_->taken[message.shard] = true;
+  kept_.note_own(message.shard, message.step);
   cut_->pause_seconds = std::max(cut_->pause_seconds, message.pause_seconds);
   cut_->taken_by_all = std::all_of(cut_->taken.begin(), cut_->taken.end(), [](bool taken) { return taken; });
   work_at_barrier();
@@ -47,7 +48,15 @@ void coordinator::on(const cut_published& message) {
   ++heard_;
   saved_ = message.step;
   cut_.reset();
+  kept_.forget_before(message.step);
+  for (const auto& keeper : alive_.keepers)
+    tell(self_, keeper, drop_cuts{message.step});
   work_at_barrier();
+}
+
+void coordinator::on(const cut_kept& message) {
+  if (message.epoch == epoch_ && self_->current_sender() == alive_.keepers[message.shard])
+    kept_.note_kept(message.shard, message.step);
 }
 
 std::uint64_t coordinator::next_barrier(std::uint64_t after) const {
@@ -103,8 +112,10 @@ bool coordinator::served_cut() {
     cut_ = cut_under_way{barrier_, std::vector<bool>(alive_.shards.size(), false)};
   if (!cut_->asked) {
     cut_->asked = true;
-    for (const auto& shard : alive_.shards)
-      tell(self_, shard, take_snapshot{epoch_, barrier_, alive_.writer});
+    for (std::uint32_t shard = 0; shard < alive_.shards.size(); ++shard) {
+      kept_.note_own(shard, {});  // until it says what it holds now
+      tell(self_, alive_.shards[shard], take_snapshot{epoch_, barrier_, alive_.writer});
+    }
   }
   return cut_->taken_by_all;
 }

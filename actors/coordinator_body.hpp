@@ -16,6 +16,7 @@
 
 #include "actors/coordinator.hpp"
 #include "actors/job_tree.hpp"
+#include "actors/kept_cuts.hpp"
 #include "actors/step_ledger.hpp"
 
 namespace troupe {
@@ -33,6 +34,9 @@ class coordinator {
   // -- who lives --------------------------------------------------------------------
   void on(child_event& event);
   void on(const lane_stuck& message);
+  void on(const restore_failed& message);
+  void on(const backup_begun& message);
+  void on(const backup_lost& message);
 
   // -- how far it got -----------------------------------------------------------------
   void on(const shard_report& report);
@@ -52,20 +56,31 @@ class coordinator {
   void on(const evaluation_done& message);
   void on(const snapshot_taken& message);
   void on(const cut_published& message);
+  void on(const cut_kept& message);
   void on(parameters& message);
 
  private:
   // -- starting and recovering ------------------------------------------------------------
   void put_to_work(const child_event& event);
+  void note_end(role who);
   void recover(std::uint32_t shard);
-  std::optional<cut> newest_cut();
-  /// All shards return to the newest cut under a new epoch; the lanes follow.
+  /// Unverified.
+  std::optional<std::uint64_t> newest_on_disk() const;
+  std::optional<cut> read_newest();
+  /// All shards return to the newest cut that they all can return to, under a new epoch; the lanes follow.
   void restore_all();
-  /// Bounded and async: only the lost shards return to the newest cut. The lanes ask all shards what is due and replay
-  /// for those; the others drop what they have applied.
+  /// Only the lost shards return to the newest cut (bounded, async), or go on from their backups. The lanes ask all
+  /// shards what is due and replay for those; the others drop what they have applied.
   void restore_lost();
-  /// Tells the shards that wait for it what they go on from.
-  void restore_shards(const std::optional<cut>& from);
+  /// Tells a shard what it goes on from: the cut at `step`, wherever it is at hand.
+  void restore(std::uint32_t shard, std::optional<std::uint64_t> step, std::vector<shard_origin>& on_disk,
+               bool after_loss);
+  /// Has a shard go on from where its backup is; the others, but those that are `lost` as well, get to know it.
+  void take_over(std::uint32_t shard, const std::set<std::uint32_t>& lost);
+  void end_restore(const shard_report& report);
+  void introduce_keeper(std::uint32_t shard);
+  /// Moves keepers that live where they are of no use.
+  void settle_keepers();
   void begin_lane_of(std::uint32_t lane);
   void pause_lanes();
   /// As soon as all lanes stand level.
@@ -124,6 +139,13 @@ class coordinator {
   supervisor_actor tree_;
   roster alive_;
   std::set<std::uint32_t> unrestored_;  // shards that came up and wait for restore_shard
+  struct restore_under_way {
+    restore_source source = restore_source::beginning;
+    bool after_loss = false;
+  };
+  std::map<std::uint32_t, restore_under_way> restoring_;  // shards that were told, and have not reported yet
+  std::set<std::uint32_t> backed_up_;                     // shards whose keepers could take over
+  kept_cuts kept_;
 
   std::uint64_t epoch_ = 0;      // 0: not all shards have come up yet
   std::uint64_t barrier_ = 0;    // lanes may compute the steps below it

@@ -94,6 +94,7 @@ void coordinator::finish_moves() {
   for (const auto node : leaving_)
     tell(self_, places_.membership, node_vacated{node});
   leaving_.clear();
+  settle_keepers();
 }
 
 }  // namespace troupe

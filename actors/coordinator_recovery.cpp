@@ -5,6 +5,7 @@
 #include "actors/coordinator_body.hpp"
 #include "runtime/error.hpp"
 #include "runtime/probe.hpp"
+#include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
 
 namespace troupe {
@@ -19,6 +20,8 @@ void coordinator::put_to_work(const child_event& event) {
   switch (where.kind) {
     case role_kind::shard:
       return recover(where.index);
+    case role_kind::keeper:
+      return introduce_keeper(where.index);
     case role_kind::replica:
     case role_kind::loader:
       return begin_lane_of(where.index);
@@ -38,19 +41,50 @@ void coordinator::put_to_work(const child_event& event) {
   }
 }
 
+void coordinator::on(const restore_failed& message) {
+  if (message.epoch != epoch_ || restoring_.count(message.shard) == 0)
+    return;
+  log_->warning(fmt::format("shard/{}: {}; another copy of a cut is used", message.shard, message.fault));
+  kept_.note_own(message.shard, {});
+  kept_.forget_keeper(message.shard);
+  recover(message.shard);
+}
+
+void coordinator::note_end(role who) {
+  if (who.kind == role_kind::shard) {
+    kept_.note_own(who.index, {});
+    restoring_.erase(who.index);
+  } else if (who.kind == role_kind::keeper) {
+    kept_.forget_keeper(who.index);
+    if (backed_up_.erase(who.index) > 0)
+      probe("recovery: a backup was lost");
+    const auto waits = restoring_.find(who.index);
+    if (waits != restoring_.end() && (waits->second.source == restore_source::neighbour ||
+                                      waits->second.source == restore_source::backup))
+      recover(who.index);  // it may wait in vain
+  }
+}
+
 void coordinator::recover(std::uint32_t shard) {
   unrestored_.insert(shard);
   if (!alive_.all_shards_alive())
     return;
-  if (epoch_ == 0 || context_->sync())
+  const bool all_backed_up =
+      std::includes(backed_up_.begin(), backed_up_.end(), unrestored_.begin(), unrestored_.end());
+  if (epoch_ > 0 && context_->replicated() && !all_backed_up)
+    probe("recovery: a shard was lost together with its backup");
+  if (epoch_ == 0 || (context_->sync() && !all_backed_up))
     restore_all();
   else
     restore_lost();
 }
 
-std::optional<cut> coordinator::newest_cut() {
-  if (!context_->store)
-    return {};
+std::optional<std::uint64_t> coordinator::newest_on_disk() const {
+  const auto steps = context_->store ? context_->store->steps() : std::vector<std::uint64_t>{};
+  return steps.empty() ? std::nullopt : std::optional(steps.back());
+}
+
+std::optional<cut> coordinator::read_newest() {
   auto found = context_->store->latest([this](const std::string& message) { log_->warning(message); });
   if (!found)
     return {};
@@ -66,33 +100,58 @@ std::optional<cut> coordinator::newest_cut() {
 void coordinator::restore_all() {
   if (epoch_ > 0)
     probe("coordinator: all shards went back to a cut");
-  const auto from = newest_cut();
-  const auto step = from ? from->manifest.step : 0;
+  auto step = kept_.newest_of_all();
+  std::vector<shard_origin> on_disk;
+  if (newest_on_disk() > step)  // in part it may be in memory all the same
+    if (const auto found = read_newest(); found && found->manifest.step >= step) {
+      step = found->manifest.step;
+      on_disk = split_cut(*found, context_->model().parameters(), context_->layout);
+    }
+  const auto from = step.value_or(0);
   ++epoch_;
-  ledger_.restart(step);
+  ledger_.restart(from);
   evaluation_ = {};
   cut_.reset();
   final_.clear();
-  saved_ = from ? std::optional(step) : std::nullopt;
+  saved_ = newest_on_disk() == step ? step : std::nullopt;
   paused_.clear();
   early_cut_at_.reset();
   if (early_cut_ || !leaving_.empty())
     paused_.assign(context_->lanes(), {});
-  log_->restored(step);
+  const bool after_loss = log_->begun();
+  log_->restored(from);
+  kept_.forget_after(from);
+  backed_up_.clear();
+  unrestored_.clear();
+  restoring_.clear();
   for (std::uint32_t shard = 0; shard < alive_.shards.size(); ++shard)
-    unrestored_.insert(shard);
-  restore_shards(from);
-  last_step_ = stopping_ ? step : std::max(step, context_->settings.training.steps);
-  barrier_ = next_barrier(step);
+    restore(shard, step, on_disk, after_loss);
+  last_step_ = stopping_ ? from : std::max(from, context_->settings.training.steps);
+  barrier_ = next_barrier(from);
   for (std::uint32_t lane = 0; lane < context_->lanes(); ++lane)
     begin_lane_of(lane);
 }
 
 void coordinator::restore_lost() {
   probe("coordinator: a lost shard went back alone, and lanes replay for it");
-  for (const auto shard : unrestored_)
+  std::vector<shard_origin> on_disk;
+  std::optional<std::uint64_t> disk_step;
+  const auto needs_disk = [this](std::uint32_t shard) {
+    return backed_up_.count(shard) == 0 && newest_on_disk() > kept_.newest_kept(shard);
+  };
+  if (std::any_of(unrestored_.begin(), unrestored_.end(), needs_disk))
+    if (const auto found = read_newest()) {
+      disk_step = found->manifest.step;
+      on_disk = split_cut(*found, context_->model().parameters(), context_->layout);
+    }
+  const auto lost = std::exchange(unrestored_, {});
+  for (const auto shard : lost) {
     ledger_.forget(shard);
-  restore_shards(newest_cut());
+    if (backed_up_.erase(shard) > 0)
+      take_over(shard, lost);
+    else
+      restore(shard, std::max(disk_step, kept_.newest_kept(shard)), on_disk, true);
+  }
   // What the lost shards had not answered yet is asked again when all lanes stand at the barrier again.
   final_.clear();
   if (cut_ && cut_->step == barrier_)
@@ -103,14 +162,76 @@ void coordinator::restore_lost() {
     begin_lane_of(lane);
 }
 
-void coordinator::restore_shards(const std::optional<cut>& from) {
-  std::vector<shard_origin> origins;
-  if (from)
-    origins = split_cut(*from, context_->model().parameters(), context_->layout);
-  for (const auto shard : unrestored_)
-    tell(self_, alive_.shards[shard],
-         restore_shard{epoch_, from ? std::optional(std::move(origins[shard])) : std::nullopt, alive_.shards});
-  unrestored_.clear();
+void coordinator::restore(std::uint32_t shard, std::optional<std::uint64_t> step, std::vector<shard_origin>& on_disk,
+                          bool after_loss) {
+  restore_shard message{epoch_, restore_source::beginning, step.value_or(0), {}, {}, alive_.shards};
+  if (step && kept_.has_own(shard, *step)) {
+    message.source = restore_source::own_memory;
+  } else if (step && kept_.is_kept(shard, *step)) {
+    message.source = restore_source::neighbour;
+    message.keeper = alive_.keepers[shard];
+  } else if (step) {
+    message.source = restore_source::disk;
+    message.from = std::move(on_disk[shard]);
+  }
+  kept_.note_own(shard, {});  // until it says what it holds now
+  restoring_[shard] = {message.source, after_loss};
+  tell(self_, alive_.shards[shard], std::move(message));
+}
+
+void coordinator::take_over(std::uint32_t shard, const std::set<std::uint32_t>& lost) {
+  if (cut_)
+    probe("recovery: a backup took over while a cut was under way");
+  if (!leaving_.empty())
+    probe("recovery: a backup took over during a drain");
+  restoring_[shard] = {restore_source::backup, true};
+  tell(self_, alive_.shards[shard],
+       restore_shard{epoch_, restore_source::backup, 0, {}, alive_.keepers[shard], alive_.shards});
+  for (std::uint32_t other = 0; other < alive_.shards.size(); ++other)
+    if (lost.count(other) == 0)
+      tell(self_, alive_.shards[other], meet_shard{epoch_, shard, alive_.shards[shard]});
+}
+
+void coordinator::end_restore(const shard_report& report) {
+  const auto done = restoring_.extract(report.shard);
+  if (!done)
+    return;
+  if (done.mapped().after_loss)
+    log_->restored({report.shard, report.steps_done, done.mapped().source});
+  if (!restoring_.empty())
+    return;
+  settle_keepers();
+  for (std::uint32_t shard = 0; shard < alive_.shards.size(); ++shard)
+    introduce_keeper(shard);
+}
+
+void coordinator::introduce_keeper(std::uint32_t shard) {
+  if (epoch_ > 0 && restoring_.empty() && unrestored_.count(shard) == 0)
+    if (const auto& keeper = alive_.keepers[shard])
+      tell(self_, alive_.shards[shard], meet_keeper{epoch_, keeper, kept_.newest_kept(shard)});
+}
+
+void coordinator::on(const backup_begun& message) {
+  if (message.epoch == epoch_ && self_->current_sender() == alive_.keepers[message.shard])
+    backed_up_.insert(message.shard);
+}
+
+/// The link between the two, where the keeper itself still lives.
+void coordinator::on(const backup_lost& message) {
+  if (message.epoch == epoch_ && message.keeper == alive_.keepers[message.shard])
+    backed_up_.erase(message.shard);
+}
+
+void coordinator::settle_keepers() {
+  if (!places_.settle_keepers)
+    return;
+  for (const auto& name : places_.settle_keepers()) {
+    auto& keeper = alive_.keepers[role_of(name).index];
+    if (!keeper)
+      continue;
+    send_exit(std::exchange(keeper, {}), make_error(errc::moved, name + ": moves to another node"));
+    note_end(role_of(name));
+  }
 }
 
 void coordinator::begin_lane_of(std::uint32_t lane) {

@@ -107,10 +107,12 @@ class job_nodes {
     cluster_head_options options;
     options.codecs = job_codecs();
     options.demands = demands_of(*context);
-    const auto largest = *std::max_element(options.demands.shard_bytes.begin(), options.demands.shard_bytes.end());
+    // A backup hands over a shard's state and its part of the last cut in one message.
+    const auto largest = (context->replicated() ? 2 : 1) *
+                         *std::max_element(options.demands.shard_bytes.begin(), options.demands.shard_bytes.end());
     if (const auto most = frame_limits{}.tensor_bytes_max; largest > most)
-      throw input_error(fmt::format("runtime.shards = {}: the largest shard holds {} bytes, and nodes hand over at most "
-                                    "{} at once; choose {} or more shards",
+      throw input_error(fmt::format("runtime.shards = {}: a node would hand over {} bytes for the largest shard, and "
+                                    "hands over at most {} at once; choose {} or more shards",
                                     context->layout.shard_count(), largest, most,
                                     context->layout.shard_count() * (largest / most + 1)));
     auto documents = context->inputs.documents;
@@ -216,6 +218,9 @@ job_summary run_job(const job_inputs& inputs, const job_settings& settings, cons
       nodes->dismiss("the job was stopped before it began");
       throw job_failed("stopped before enough nodes had joined; nothing was trained");
     }
+    if (context->replicated() && (!nodes || nodes->head()->board().count(node_state::ready) < 2))
+      log->warning(nodes ? "runtime.replication = 2: there is one node; shards have backups as soon as another joins"
+                         : "runtime.replication = 2: has no effect in one process; run on two or more (--nodes 2)");
     const auto places = nodes ? places_on(nodes->head(), context) : everybody_here(context);
     const auto root = spawn_job(system, context, log, names, self, places);
     self->monitor(root);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "actors/job_settings.hpp"
+#include "actors/shard_origin.hpp"
 #include "models/model.hpp"
 #include "runtime/log_line.hpp"
 #include "runtime/transport/network.hpp"
@@ -65,6 +66,13 @@ struct cut_report {
 
 struct shard_report;
 
+/// After a loss a shard went on from a cut.
+struct restore_report {
+  std::uint32_t shard = 0;
+  std::uint64_t step = 0;  ///< of the cut
+  restore_source source = restore_source::beginning;
+};
+
 /// What a job tells while it runs; called on one actor's thread, in order. Each may be empty.
 struct job_observer {
   std::function<void(const step_report&)> on_step;
@@ -73,6 +81,7 @@ struct job_observer {
   std::function<void(const child_event&)> on_event;     ///< starts, ends, restarts
   std::function<void(const std::string&)> on_warning;
   std::function<void(std::uint64_t step)> on_rollback;  ///< the job went back to this step
+  std::function<void(const restore_report&)> on_restore;
   std::function<void(const shard_report&)> on_update;   ///< a shard applied gradients, or was restored
 };
 
@@ -95,6 +104,7 @@ struct job_summary {
   std::uint64_t killed = 0;      ///< by fault injection
   std::uint64_t restarts = 0;
   std::uint64_t rollbacks = 0;
+  restore_counts restored;       ///< shards after losses, by where from
   std::uint64_t replays = 0;     ///< (lane, step) computed more than once
   std::vector<shard_counters> shards;
   std::string fingerprint;       ///< xxh3-128 of the parameter space in layout order, hexadecimal

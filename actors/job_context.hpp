@@ -28,6 +28,7 @@ struct job_context {
     return settings.training.batch / (settings.training.lanes * settings.training.accumulation);
   }
   bool sync() const noexcept { return settings.consistency.mode == consistency_mode::sync; }
+  bool replicated() const noexcept { return settings.runtime.replication > 1; }
   bool clips() const noexcept { return settings.training.clip > 0.0; }
   std::unique_ptr<stream> make_stream() const { return on->make_stream({settings.runtime.threads}); }
 };

@@ -83,6 +83,11 @@ void job_log::restored(std::uint64_t step) {
   std::fill(lane_next_.begin(), lane_next_.end(), step);
 }
 
+void job_log::restored(const restore_report& report) {
+  ++summary_.restored[report.source];
+  tell(observer_.on_restore, report);
+}
+
 void job_log::computed(std::uint32_t lane, std::uint64_t step, std::int64_t tokens) {
   summary_.tokens += static_cast<std::uint64_t>(tokens);
   if (step < lane_next_[lane])

@@ -24,6 +24,9 @@ class job_log {
   void warning(const std::string& message);
   /// All shards start from `step`; not a rollback the first time, nor where no step is lost by it.
   void restored(std::uint64_t step);
+  /// One shard was, after a loss.
+  void restored(const restore_report& report);
+  bool begun() const noexcept { return begin_.has_value(); }
   /// A lane computed a step.
   void computed(std::uint32_t lane, std::uint64_t step, std::int64_t tokens);
   void killed() { ++summary_.killed; }

@@ -28,10 +28,12 @@ std::size_t plan_evaluation(const model& of, std::int64_t rows, std::int64_t con
 
 held_aside what_is_held(const job_settings& settings) {
   const auto within = [&](std::uint64_t every) { return every > 0 && every < settings.training.steps; };
-  if (within(settings.checkpoint.every))
-    return held_aside::everything;
-  return settings.evaluation.batches > 0 && within(settings.evaluation.every) ? held_aside::parameters
-                                                                              : held_aside::nothing;
+  const auto cuts_every = settings.checkpoint.every, evaluations_every = settings.evaluation.every;
+  held_aside held;
+  held.of_cuts = within(cuts_every);
+  held.of_evaluations = settings.evaluation.batches > 0 && within(evaluations_every) &&
+                        !(held.of_cuts && evaluations_every % cuts_every == 0);
+  return held;
 }
 
 job_memory predict_memory(const model& of, const job_settings& settings, std::int64_t context) {
@@ -51,10 +53,10 @@ job_memory predict_memory(const model& of, const job_settings& settings, std::in
   if (evaluation.batches > 0)
     result.evaluation_bytes = plan_evaluation(of, evaluation.batch > 0 ? evaluation.batch : training.batch, context);
   const auto held = what_is_held(settings);
-  if (held != held_aside::nothing)
-    result.copies_bytes = one.parameters_bytes;
-  if (held == held_aside::everything)
-    result.copies_bytes += one.optimizer_bytes;
+  if (held.of_cuts)
+    result.copies_bytes += one.parameters_bytes + one.optimizer_bytes;
+  if (held.of_evaluations)
+    result.copies_bytes += one.parameters_bytes;
   if (settings.consistency.mode != consistency_mode::sync)  // each lane may read a version of its own
     result.copies_bytes += lanes * one.parameters_bytes;
   return result;

@@ -15,7 +15,8 @@ struct job_memory {
   std::size_t gradients_bytes = 0;    ///< of all lanes
   std::size_t activations_bytes = 0;  ///< of all lanes
   std::size_t evaluation_bytes = 0;   ///< the evaluator's activations
-  /// Of parameters and optimizer state, while the evaluator, the writer of cuts or a slower lane holds the old ones.
+  /// Of parameters and optimizer state: the last cut, which shards hold so that they can return to it, and what the
+  /// evaluator or a slower lane still reads.
   std::size_t copies_bytes = 0;
 
   std::size_t total_bytes() const noexcept {
@@ -23,9 +24,11 @@ struct job_memory {
   }
 };
 
-/// What updates have to write aside at times: that of which a cut or an evaluation, after which training goes on, holds
-/// the old values.
-enum class held_aside : std::uint8_t { nothing, parameters, everything };
+/// Who holds old values while updates go on, which then write aside.
+struct held_aside {
+  bool of_cuts = false;         ///< shards hold the last cut: parameters and optimizer state
+  bool of_evaluations = false;  ///< the evaluator holds parameters, at times, that are of no cut
+};
 held_aside what_is_held(const job_settings& settings);
 
 /// For a language model; found by a dry run of its passes. REQUIRES: settings that run_job accepts.

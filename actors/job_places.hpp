@@ -16,12 +16,15 @@ struct job_places {
   role_spawner spawn;
   /// Decides anew who lives where; names those who must move. Absent where there is one place only.
   std::function<std::vector<std::string>()> rebalance;
+  /// Where each shard has a keeper: names those that are not (any more) on another node than their shards, or on one
+  /// that leaves, and must move. Absent where there is one place only: there a keeper would go down with its shard.
+  std::function<std::vector<std::string>()> settle_keepers;
   /// "node 2"; empty where there is one place only.
   std::function<std::string(const std::string& actor)> describe;
   caf::actor membership;  ///< empty where there is one place only
 };
 
 /// Everybody in this process.
-inline job_places everybody_here(job_context_ptr context) { return {spawn_here(std::move(context)), {}, {}, {}}; }
+inline job_places everybody_here(job_context_ptr context) { return {spawn_here(std::move(context)), {}, {}, {}, {}}; }
 
 }  // namespace troupe

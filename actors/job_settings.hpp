@@ -50,6 +50,8 @@ struct runtime_settings {
   int threads = 1;            ///< mathematics threads of each replica, shard and evaluator
   std::uint32_t prefetch = 2; ///< batches a loader reads ahead for its lane
   std::string device = "cpu";
+  /// Copies of each shard's present state, on different nodes: 1, or 2 where a backup takes over without a rollback.
+  std::uint32_t replication = 1;
 };
 
 struct checkpoint_settings {

@@ -42,6 +42,12 @@ job_observer job_status::listen(job_observer observer) {
         step_ = step;
       },
       observer.on_rollback);
+  result.on_restore = both(
+      [this](const restore_report& report) {
+        const std::lock_guard lock(mutex_);
+        ++restored_[report.source];
+      },
+      observer.on_restore);
   return result;
 }
 
@@ -104,6 +110,7 @@ nlohmann::json job_status::to_json() const {
           {"tokens_per_second", tokens_per_second_},
           {"seconds_since_step", idle.count()},
           {"rollbacks", rollbacks_},
+          {"restored", by_name(restored_)},
           {"last_cut_step", last_cut_step_},
           {"actors", std::move(actors)},
           {"failures", std::move(failures)}};

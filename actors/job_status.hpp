@@ -48,6 +48,7 @@ class job_status {
   double tokens_per_second_ = 0.0;  // moving average
   std::chrono::steady_clock::time_point last_step_at_ = std::chrono::steady_clock::now();
   std::uint64_t rollbacks_ = 0;
+  restore_counts restored_;
   std::uint64_t last_cut_step_ = 0;
   std::map<std::string, actor_state> actors_;
   std::deque<failure> failures_;

@@ -13,7 +13,7 @@ struct group {
   std::vector<role> members;
 };
 
-std::vector<group> groups_of(const job_context& context) {
+std::vector<group> groups_of(const job_context& context, bool with_keepers) {
   std::vector<group> groups{{"shards", {}}, {"loaders", {}}, {"replicas", {}}, {"services", {}}};
   for (std::uint32_t i = 0; i < context.layout.shard_count(); ++i)
     groups[0].members.push_back({role_kind::shard, i});
@@ -21,20 +21,25 @@ std::vector<group> groups_of(const job_context& context) {
     groups[1].members.push_back({role_kind::loader, i});
     groups[2].members.push_back({role_kind::replica, i});
   }
+  if (with_keepers) {
+    auto& keepers = *groups.insert(groups.begin() + 1, {"keepers", {}});
+    for (std::uint32_t i = 0; i < context.layout.shard_count(); ++i)
+      keepers.members.push_back({role_kind::keeper, i});
+  }
   if (context.settings.evaluation.batches > 0)
-    groups[3].members.push_back({role_kind::evaluator});
+    groups.back().members.push_back({role_kind::evaluator});
   if (context.store)
-    groups[3].members.push_back({role_kind::writer});
+    groups.back().members.push_back({role_kind::writer});
   return groups;
 }
 
 }  // namespace
 
 supervisor_actor spawn_job_tree(caf::actor_system& system, const job_context& context, const role_spawner& spawner,
-                                const directory_actor& names, const caf::actor& coordinator) {
+                                const directory_actor& names, const caf::actor& coordinator, bool with_keepers) {
   const auto& settings = context.settings.supervision;
   std::vector<child_spec> supervisors;
-  for (const auto& each : groups_of(context)) {
+  for (const auto& each : groups_of(context, with_keepers)) {
     std::vector<child_spec> children;
     for (const auto& member : each.members)
       children.push_back({name_of(member), [=](caf::actor_system& sys, const child_context& child) {
@@ -63,7 +68,7 @@ supervisor_actor spawn_job_tree(caf::actor_system& system, const job_context& co
 
 std::string describe_tree(const job_context& context) {
   std::string text = "coordinator\n└── job\n";
-  const auto groups = groups_of(context);
+  const auto groups = groups_of(context, false);
   for (std::size_t g = 0; g < groups.size(); ++g) {
     const bool last_group = g + 1 == groups.size();
     text += fmt::format("    {} {}\n", last_group ? "└──" : "├──", groups[g].supervisor);
@@ -76,6 +81,7 @@ std::string describe_tree(const job_context& context) {
 
 roster::roster(const job_context& context)
     : shards(context.layout.shard_count()),
+      keepers(context.layout.shard_count()),
       loaders(context.lanes()),
       replicas(context.lanes()),
       shard_incarnations(context.layout.shard_count(), 0) {}
@@ -87,6 +93,8 @@ caf::actor* roster::slot(role where) {
   switch (where.kind) {
     case role_kind::shard:
       return at(shards);
+    case role_kind::keeper:
+      return at(keepers);
     case role_kind::loader:
       return at(loaders);
     case role_kind::replica:

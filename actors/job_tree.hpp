@@ -16,13 +16,14 @@ namespace troupe {
 ///
 ///     job                      one-for-one, gives up at once: its owner decides
 ///     ├── shards               shard/0 ...
+///     ├── keepers              keeper/0 ..., where there are several nodes
 ///     ├── loaders              loader/0 ...
 ///     ├── replicas             replica/0 ...
 ///     └── services             evaluator, checkpoint_writer
 ///
 /// Everybody is known by name in `names`. All events go to `coordinator`.
 supervisor_actor spawn_job_tree(caf::actor_system& system, const job_context& context, const role_spawner& spawner,
-                                const directory_actor& names, const caf::actor& coordinator);
+                                const directory_actor& names, const caf::actor& coordinator, bool with_keepers);
 
 /// The same tree with one name a line, for people: what --dry-run prints.
 std::string describe_tree(const job_context& context);
@@ -37,7 +38,7 @@ class roster {
   /// By logical name; empty where nobody lives there.
   caf::actor handle(const std::string& name) const;
 
-  std::vector<caf::actor> shards, loaders, replicas;
+  std::vector<caf::actor> shards, keepers, loaders, replicas;
   std::vector<std::uint64_t> shard_incarnations;
   caf::actor evaluator, writer;
 

@@ -7,6 +7,7 @@
 #include "actors/checkpoint_writer.hpp"
 #include "actors/data_loader.hpp"
 #include "actors/evaluator.hpp"
+#include "actors/keeper.hpp"
 #include "actors/parameter_shard.hpp"
 #include "actors/replica.hpp"
 #include "runtime/error.hpp"
@@ -23,6 +24,7 @@ struct named_kind {
 
 constexpr named_kind kinds[] = {
     {"shard", role_kind::shard, true},
+    {"keeper", role_kind::keeper, true},
     {"loader", role_kind::loader, true},
     {"replica", role_kind::replica, true},
     {"evaluator", role_kind::evaluator, false},
@@ -57,12 +59,15 @@ role role_of(const std::string& name) {
 
 caf::actor spawn_role(caf::actor_system& system, const job_context_ptr& context, role which, std::uint64_t incarnation,
                       const caf::actor& coordinator) {
-  const auto count = which.kind == role_kind::shard ? context->layout.shard_count() : context->lanes();
+  const bool of_shard = which.kind == role_kind::shard || which.kind == role_kind::keeper;
+  const auto count = of_shard ? context->layout.shard_count() : context->lanes();
   if (which.index >= count)
     throw input_error(fmt::format("{}: this job has {} of them", name_of(which), count));
   switch (which.kind) {
     case role_kind::shard:
       return spawn_parameter_shard(system, context, which.index, coordinator);
+    case role_kind::keeper:
+      return spawn_keeper(system, context, which.index, coordinator);
     case role_kind::loader:
       return spawn_data_loader(system, context);
     case role_kind::replica:

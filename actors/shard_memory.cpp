@@ -84,23 +84,27 @@ void shard_memory::restore(const shard_origin& from) {
 }
 
 void shard_memory::update(std::span<const tensor> gradients, const update_options& options) {
-  if (reserved_ && !values_.front().unique())
+  const bool is_held = !values_.front().unique();
+  if (reserved_ && is_held)
     reserved_->clear();  // what is written aside now finds it in the device's cache
   for (std::size_t i = 0; i < size(); ++i)
     rule_->update(*on_, at(i), options, gradients[i], values_[i], state_[i]);
-  // Not before: the first update after a restore writes aside, too, since the cut's files hold the old values.
-  if (!reserved_)
-    reserve_copies();
+  if (!reserved_) {
+    reserved_.emplace();
+    // Who goes on from a cut holds that, and the update just now has taken what the copies of the next one take.
+    if (!is_held)
+      reserve_copies();
+  }
 }
 
 void shard_memory::reserve_copies() {
-  reserved_.emplace();
   const auto held = what_is_held(context_->settings);
-  if (held == held_aside::nothing || !context_->on->is_host())  // elsewhere a snapshot is a copy in the host's memory
+  if (!context_->on->is_host())  // elsewhere a snapshot is a copy in the host's memory
     return;
   for (std::size_t i = 0; i < size(); ++i) {
-    reserved_->push_back(zeros(at(i)));
-    if (held == held_aside::everything)
+    for (int copies = int{held.of_cuts} + int{held.of_evaluations}; copies > 0; --copies)
+      reserved_->push_back(zeros(at(i)));
+    if (held.of_cuts)
       for (std::size_t k = 0; k < state_[i].size(); ++k)
         reserved_->push_back(zeros(at(i)));
   }
@@ -122,6 +126,11 @@ void shard_memory::compensate_delay(std::span<const tensor> gradients, std::span
     on_->compensate_delay(how.compensation_lambda, how.compensation_decay, gradient_scale, gradients[i], values_[i],
                           read[i], mean_square, gradients[i]);
   }
+}
+
+void shard_memory::set_mean_squares(std::span<const tensor> values) {
+  if (!values.empty())
+    mean_squares_.assign(values.begin(), values.end());
 }
 
 std::vector<double> shard_memory::sum_lanes(std::span<const std::vector<tensor>> lanes, bool with_squares) {

@@ -31,6 +31,9 @@ class shard_memory {
   void update(std::span<const tensor> gradients, const update_options& options);
   /// Adds the delay compensation of arXiv:1609.08326 to the scaled gradients, in place.
   void compensate_delay(std::span<const tensor> gradients, std::span<const tensor> read, double gradient_scale);
+  /// Its state, adaptive delay compensation only; otherwise empty, and set to nothing.
+  std::span<const tensor> mean_squares() const noexcept { return mean_squares_; }
+  void set_mean_squares(std::span<const tensor> values);
   /// Sums lanes[0][i] + lanes[1][i] + ... into lanes[0][i], in lane order; squares of the sums by parameter where
   /// `with_squares`.
   std::vector<double> sum_lanes(std::span<const std::vector<tensor>> lanes, bool with_squares);

@@ -10,6 +10,38 @@ constexpr char state_mark = '@';
 
 }  // namespace
 
+const char* to_string(restore_source source) {
+  switch (source) {
+    case restore_source::beginning: return "beginning";
+    case restore_source::own_memory: return "own_memory";
+    case restore_source::neighbour: return "neighbour";
+    case restore_source::backup: return "backup";
+    case restore_source::disk: return "disk";
+  }
+  return "unknown";
+}
+
+const char* describe(restore_source source) {
+  switch (source) {
+    case restore_source::beginning: return "the beginning";
+    case restore_source::own_memory: return "its own memory";
+    case restore_source::neighbour: return "a neighbour's memory";
+    case restore_source::backup: return "its backup";
+    case restore_source::disk: return "disk";
+  }
+  return "unknown";
+}
+
+std::map<std::string, std::uint64_t> by_name(const restore_counts& counts) {
+  std::map<std::string, std::uint64_t> named;
+  for (const auto source : {restore_source::beginning, restore_source::own_memory, restore_source::neighbour,
+                            restore_source::backup, restore_source::disk}) {
+    const auto found = counts.find(source);
+    named[to_string(source)] = found == counts.end() ? 0 : found->second;
+  }
+  return named;
+}
+
 std::string state_tensor_name(const std::string& parameter, const std::string& state) {
   return parameter + state_mark + state;
 }

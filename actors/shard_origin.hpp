@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -8,6 +9,24 @@
 #include "runtime/checkpoint/store.hpp"
 
 namespace troupe {
+
+/// Where a shard's part of a cut is taken from. Which one of them makes no difference to the bits.
+enum class restore_source : std::uint8_t {
+  beginning,   ///< there is no cut: the initial values
+  own_memory,  ///< the shard holds it itself
+  neighbour,   ///< its keeper, on another node, holds it
+  backup,      ///< no cut: the state that its backup has reached
+  disk,
+};
+
+/// As in events and summaries: "own_memory".
+const char* to_string(restore_source source);
+/// For people: "its own memory", as in "restored from its own memory".
+const char* describe(restore_source source);
+
+using restore_counts = std::map<restore_source, std::uint64_t>;
+/// By to_string, zeros included.
+std::map<std::string, std::uint64_t> by_name(const restore_counts& counts);
 
 /// What one shard goes on from: its part of a cut, which may have been written with other shards and lanes.
 struct shard_origin {

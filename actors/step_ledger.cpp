@@ -63,8 +63,8 @@ std::optional<step_report> step_ledger::next() {
   join(report.samples);
   results_.erase(next_++);
   report.loss = loss_sum / static_cast<double>(std::max<std::int64_t>(report.tokens, 1));
-  report.learning_rate = reports_[0]->learning_rate;
-  report.gradient_norm = reports_[0]->gradient_norm;
+  report.learning_rate = reports_[0]->last.learning_rate;
+  report.gradient_norm = reports_[0]->last.gradient_norm;
   for (const auto& each : reports_)
     report.staleness_max = std::max(report.staleness_max, each->staleness);
   const auto now = clock::now();

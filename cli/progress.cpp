@@ -91,6 +91,11 @@ std::string format_summary(const job_summary& summary, const throughput& speed) 
   if (summary.killed + summary.restarts + summary.rollbacks + summary.replays > 0)
     text += fmt::format("\n{} killed | {} restarted | {} rolled back | {} replayed", summary.killed, summary.restarts,
                         summary.rollbacks, summary.replays);
+  if (!summary.restored.empty()) {
+    text += "\nshards restored";
+    for (const auto& [source, count] : summary.restored)
+      text += fmt::format(" | {} from {}", count, describe(source));
+  }
   return text + fmt::format("\nfingerprint {}", summary.fingerprint);
 }
 

@@ -81,6 +81,14 @@ json to_json(const child_event& event) {
 
 json rollback_json(std::uint64_t step) { return {{"kind", "rollback"}, {"time", utc_now()}, {"step", step}}; }
 
+json to_json(const restore_report& report) {
+  return {{"kind", "restored"},
+          {"time", utc_now()},
+          {"actor", fmt::format("shard/{}", report.shard)},
+          {"step", report.step},
+          {"from", to_string(report.source)}};
+}
+
 json to_json(const log_line& of_the_cluster) {
   json line{{"kind", "cluster"},
             {"time", utc_now()},
@@ -122,6 +130,7 @@ json to_json(const job_summary& summary, const throughput& speed, double best_lo
             {"restarts", summary.restarts},
             {"rollbacks", summary.rollbacks},
             {"replays", summary.replays},
+            {"restored", by_name(summary.restored)},
             {"shards", std::move(shards)},
             {"fingerprint", summary.fingerprint},
             {"interrupted", summary.interrupted},

@@ -23,6 +23,8 @@ nlohmann::json to_json(const cut_report& report);
 /// A start, end or restart of an actor.
 nlohmann::json to_json(const child_event& event);
 nlohmann::json rollback_json(std::uint64_t step);
+/// A shard went on from a cut after a loss.
+nlohmann::json to_json(const restore_report& report);
 /// A node came, went or was lost.
 nlohmann::json to_json(const log_line& of_the_cluster);
 nlohmann::json warning_json(const std::string& message);

@@ -33,7 +33,8 @@ job_observer reporter::observer() {
           .on_cut = [this](const cut_report& report) { on_cut(report); },
           .on_event = [this](const child_event& event) { on_event(event); },
           .on_warning = [this](const std::string& message) { on_warning(message); },
-          .on_rollback = [this](std::uint64_t step) { on_rollback(step); }};
+          .on_rollback = [this](std::uint64_t step) { on_rollback(step); },
+          .on_restore = [this](const restore_report& report) { on_restore(report); }};
 }
 
 throughput reporter::speed(double tokens, double seconds) const {
@@ -126,6 +127,13 @@ void reporter::on_warning(const std::string& message) {
 void reporter::on_rollback(std::uint64_t step) {
   add_event(rollback_json(step));
   people_.say({.event = "rollback", .message = fmt::format("rolled back to step {}", step)});
+}
+
+void reporter::on_restore(const restore_report& report) {
+  add_event(to_json(report));
+  if (report.source != restore_source::own_memory)  // that is a rollback like any other
+    people_.say(
+        fmt::format("restored | shard/{} at step {} from {}", report.shard, report.step, describe(report.source)));
 }
 
 void reporter::finish(const job_summary& summary) {

@@ -47,6 +47,7 @@ class reporter {
   void on_event(const child_event& event);
   void on_warning(const std::string& message);
   void on_rollback(std::uint64_t step);
+  void on_restore(const restore_report& report);
   double seconds_left(std::uint64_t step);
   void tell_machine(const nlohmann::json& line);
   void add_metric(const nlohmann::json& line);

@@ -45,6 +45,12 @@ void print(const json& status) {
              job["step"].get<std::uint64_t>(), job["loss"].get<double>(), job["seconds_per_step"].get<double>() * 1e3,
              format_quantity(job["tokens_per_second"].get<double>()), job["rollbacks"].get<std::uint64_t>(),
              job["last_cut_step"].get<std::uint64_t>());
+  std::string restored;
+  for (const auto& [source, count] : job["restored"].items())
+    if (count != 0)
+      restored += fmt::format(" | {} {}", source, count.get<std::uint64_t>());
+  if (!restored.empty())
+    fmt::print("shards restored{}\n", restored);
   fmt::print("\n{:<5} {:<8} {:<24} {:>8} {:>6}  {}\n", "node", "state", "endpoint", "process", "cores", "");
   for (const auto& node : status["nodes"])
     fmt::print("{:<5} {:<8} {:<24} {:>8} {:>6.1f}  {}\n", node["node"].get<int>(), node["state"].get<std::string>(),

@@ -111,6 +111,21 @@ node_id cluster_board::home_of_evaluator() {
   return home([](const placement& where) { return &where.evaluator; });
 }
 
+node_id cluster_board::home_of_keeper(std::uint32_t shard) {
+  const std::lock_guard lock(mutex_);
+  if (shard >= homes_.keepers.size())
+    return no_node;  // its shard has none yet either
+  if (!accepts(homes_.keepers[shard]))
+    place_keepers(homes_);
+  return accepts(homes_.keepers[shard]) ? homes_.keepers[shard] : no_node;
+}
+
+/// Whoever else lives on a node that leaves is not to have another home yet: it is asked to move, at a cut.
+void cluster_board::place_keepers(const placement& present) {
+  if (auto repaired = place(candidates(), demands_, present, placement_mode::repair))
+    homes_.keepers = std::move(repaired.where.keepers);
+}
+
 placement_moves cluster_board::rebalance() {
   const std::lock_guard lock(mutex_);
   auto balanced = place(candidates(), demands_, homes_, placement_mode::rebalance);
@@ -125,7 +140,24 @@ placement_moves cluster_board::rebalance() {
     if (i < homes_.lanes.size() && next.lanes[i] != homes_.lanes[i])
       moves.lanes.push_back(i);
   moves.evaluator = homes_.evaluator != no_node && next.evaluator != homes_.evaluator;
+  balanced.where.keepers = std::move(homes_.keepers);  // they follow when the shards have moved
   homes_ = std::move(balanced.where);
+  return moves;
+}
+
+std::vector<std::uint32_t> cluster_board::settle_keepers() {
+  const std::lock_guard lock(mutex_);
+  auto unsettled = homes_;
+  std::vector<std::uint32_t> moves;
+  for (std::uint32_t i = 0; i < unsettled.keepers.size(); ++i) {
+    auto& home = unsettled.keepers[i];
+    if (home == no_node || (home != unsettled.shards[i] && accepts(home)))
+      continue;
+    home = no_node;
+    moves.push_back(i);
+  }
+  if (!moves.empty())
+    place_keepers(unsettled);
   return moves;
 }
 

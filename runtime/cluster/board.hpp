@@ -79,10 +79,14 @@ class cluster_board {
   node_id home_of_shard(std::uint32_t shard);
   node_id home_of_lane(std::uint32_t lane);
   node_id home_of_evaluator();
+  node_id home_of_keeper(std::uint32_t shard);
   /// Decides anew where everybody lives, so that the load is balanced and nobody is left on a node that leaves. Who is
   /// returned has another home from now on and must be ended, so that it is started there.
   placement_moves rebalance();
-  /// Whether nobody lives on `node`.
+  /// Finds other homes for keepers that live beside their shards, or on nodes that leave; who is returned must be
+  /// ended, as above. A keeper for which there is no other node has none.
+  std::vector<std::uint32_t> settle_keepers();
+  /// Whether nobody lives on `node` but keepers, whose loss costs no step.
   bool is_empty(node_id node) const;
   placement homes() const;
 
@@ -91,6 +95,7 @@ class cluster_board {
   bool accepts(node_id node) const;
   template <class Pick>
   node_id home(Pick pick);
+  void place_keepers(const placement& present);
 
   const placement_demands demands_;
   mutable std::mutex mutex_;

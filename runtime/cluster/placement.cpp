@@ -79,16 +79,15 @@ class planner {
   /// Keeps who may stay where they are.
   void settle(group& all, const std::vector<node_id>& present) {
     for (std::size_t i = 0; i < std::min(present.size(), all.items.size()); ++i) {
-      const auto found = std::find_if(nodes_.begin(), nodes_.end(),
-                                      [&](const placement_node& node) { return node.id == present[i]; });
-      const auto node = static_cast<std::size_t>(found - nodes_.begin());
-      if (found != nodes_.end() && (mode_ == placement_mode::repair || fits(node, all.items[i])))
+      const auto node = find(present[i]);
+      if (node != homeless && (mode_ == placement_mode::repair || fits(node, all.items[i])))
         move(all, all.items[i], node);
     }
   }
 
-  /// Places the homeless, heaviest first, each where it weighs least. Returns the problem where one fits nowhere.
-  std::string house(group& all) {
+  /// Places the homeless, heaviest first, each where it weighs least, or on the node it would like, by index, where it
+  /// fits. Returns the problem where one fits nowhere.
+  std::string house(group& all, const std::vector<node_id>& liked = {}) {
     std::vector<std::size_t> order(all.items.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::stable_sort(order.begin(), order.end(),
@@ -97,7 +96,12 @@ class planner {
       auto& each = all.items[index];
       if (each.at != homeless)
         continue;
-      auto best = homeless;
+      auto best = index < liked.size() ? find(liked[index]) : homeless;
+      if (best != homeless && fits(best, each)) {
+        move(all, each, best);
+        continue;
+      }
+      best = homeless;
       for (std::size_t node = 0; node < nodes_.size(); ++node)
         if (fits(node, each) && (best == homeless || all.with(node, each).lighter_than(all.with(best, each))))
           best = node;
@@ -122,7 +126,46 @@ class planner {
     return result;
   }
 
+
+  /// Keepers: whoever finds no place does without.
+  std::vector<node_id> place_keepers(const std::vector<std::uint64_t>& bytes, const group& shards,
+                                     const std::vector<node_id>& present) {
+    std::vector<std::size_t> homes(bytes.size(), homeless);
+    auto weights = shards.weights;
+    const auto settle = [&](std::size_t keeper, std::size_t node) {
+      homes[keeper] = node;
+      weights[node] += static_cast<double>(bytes[keeper]);
+      memory_used_[node] += bytes[keeper];
+    };
+    for (std::size_t i = 0; i < std::min(present.size(), bytes.size()); ++i) {
+      const auto node = find(present[i]);
+      if (node == homeless)
+        continue;
+      if (mode_ == placement_mode::repair || (node != shards.items[i].at && bytes[i] <= memory_left(node)))
+        settle(i, node);
+    }
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+      auto best = homeless;
+      for (std::size_t away = 1; homes[i] == homeless && away < nodes_.size(); ++away) {
+        const auto node = (shards.items[i].at + away) % nodes_.size();
+        if (bytes[i] <= memory_left(node) && (best == homeless || weights[node] < weights[best]))
+          best = node;
+      }
+      if (best != homeless)
+        settle(i, best);
+    }
+    std::vector<node_id> result;
+    for (const auto home : homes)
+      result.push_back(home == homeless ? no_node : nodes_[home].id);
+    return result;
+  }
+
  private:
+  std::size_t find(node_id id) const {
+    const auto found = std::find_if(nodes_.begin(), nodes_.end(), [&](const auto& node) { return node.id == id; });
+    return found == nodes_.end() ? homeless : static_cast<std::size_t>(found - nodes_.begin());
+  }
+
   std::uint64_t memory_left(std::size_t node) const {
     const auto& there = nodes_[node];
     if (there.memory_bytes == 0)
@@ -216,12 +259,14 @@ placement_result plan(const std::vector<placement_node>& nodes, const placement_
   all.settle(lanes, present.lanes);
   all.settle(evaluator, {present.evaluator});
   for (auto* each : {&shards, &lanes, &evaluator}) {
-    if (auto problem = all.house(*each); !problem.empty())
+    if (auto problem = all.house(*each, each == &shards ? present.keepers : std::vector<node_id>{}); !problem.empty())
       return {{}, std::move(problem)};
     if (mode == placement_mode::rebalance)
       all.balance(*each);
   }
-  return {{all.ids(shards), all.ids(lanes), demands.evaluator ? all.ids(evaluator).front() : no_node}, {}};
+  return {{all.ids(shards), all.ids(lanes), demands.evaluator ? all.ids(evaluator).front() : no_node,
+           all.place_keepers(demands.keeper_bytes, shards, present.keepers)},
+          {}};
 }
 
 }  // namespace

@@ -15,6 +15,10 @@
 /// a quarter of each other, counted from the fastest node's, are alike, and among alike nodes lanes spread by
 /// cores asked for / (cores there * speed). The evaluator goes where it, as one lane more, disturbs least.
 ///
+/// A keeper holds in memory what its shard could be started from again: it lives on another node than the shard, where
+/// it finds the fewest bytes, among equals on the next by number after the shard's. Where there is no such node, or no
+/// memory left, the job does without that keeper. A shard that lost its node goes to its keeper's, where it fits.
+///
 /// Balanced means:
 /// - shards: no node carries more bytes than another plus the smallest shard of its own;
 /// - lanes: no lane would do well to move alone, where "well" is a tenth less time or load than where it is. Where
@@ -52,6 +56,7 @@ struct placement_demands {
   std::vector<std::uint64_t> shard_bytes;   ///< of memory: parameters and the optimizer's state
   std::vector<compute_demand> lanes;
   std::optional<compute_demand> evaluator;
+  std::vector<std::uint64_t> keeper_bytes;  ///< by shard; empty: no keepers are wanted
 };
 
 /// By index of shard and lane. A lane's loader lives beside its replica.
@@ -59,15 +64,17 @@ struct placement {
   std::vector<node_id> shards;
   std::vector<node_id> lanes;
   node_id evaluator = no_node;
+  std::vector<node_id> keepers;  ///< by shard; no_node: it has none
 
   friend bool operator==(const placement&, const placement&) = default;
 };
 
 enum class placement_mode : std::uint8_t {
-  /// Whoever stands on a node that accepts work stays there; the others are placed one by one where they weigh least.
+  /// Whoever stands on a node that accepts work stays there, a keeper beside its shard, too; the others are placed one by
+  /// one where they weigh least.
   repair,
   /// Repairs, then moves one after the other until all is balanced: nothing where it is already. Memory that is
-  /// overcommitted is relieved; where that fails piecemeal, everything is placed afresh.
+  /// overcommitted is relieved; where that fails piecemeal, everything is placed afresh. A keeper beside its shard moves.
   rebalance,
 };
 

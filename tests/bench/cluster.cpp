@@ -182,8 +182,8 @@ struct bench {
     return started;
   }
 
-  void recovery() {
-    const auto job = start("recovery");
+  void recovery(int replication) {
+    const auto job = start(fmt::format("recovery-{}", replication), {fmt::format("runtime.replication={}", replication)});
     std::vector<double> times;
     for (int i = 0; i < kills; ++i) {
       for (int waited = 0; job->nodes().size() < 3 && waited < 600; ++waited)
@@ -197,8 +197,16 @@ struct bench {
       times.push_back(std::chrono::duration<double>(job->wait_for(at, is_step).at - begin).count());
     }
     const auto [best, worst] = std::minmax_element(times.begin(), times.end());
-    fmt::print("recovery: from SIGKILL to the next completed step {:.3f} s (median of {}; {:.3f} to {:.3f})\n",
-               median(times), times.size(), *best, *worst);
+    std::size_t rollbacks = 0;
+    std::vector<double> steps;
+    for (const auto& each : job->lines()) {
+      rollbacks += each.content["kind"] == "rollback";
+      if (is_step(each.content))
+        steps.push_back(each.content["seconds"].get<double>());
+    }
+    fmt::print("recovery, replication = {}: from SIGKILL to the next completed step {:.3f} s (median of {}; {:.3f} to "
+               "{:.3f}); {} rolled back; a step takes {:.1f} ms\n",
+               replication, median(times), times.size(), *best, *worst, rollbacks, median(steps) * 1e3);
     fmt::print("  each:");
     for (const auto time : times)
       fmt::print(" {:.3f}", time);
@@ -367,7 +375,8 @@ int main(int argc, char** argv) {
   };
   try {
     if (wanted("recovery"))
-      all.recovery();
+      for (const int replication : {1, 2})
+        all.recovery(replication);
     if (wanted("drain"))
       all.drain();
     if (wanted("scaling"))

@@ -48,6 +48,10 @@ TEST_CASE("every line has the keys that readers rely on") {
                                                                "reason", "delay_seconds"});
   CHECK(to_json(child_event{})["kind"] == "started");
   CHECK(rollback_json(7)["step"] == 7);
+  const auto restored = to_json(restore_report{2, 300, restore_source::neighbour});
+  CHECK(restored["kind"] == "restored");
+  CHECK(restored["actor"] == "shard/2");
+  CHECK(restored["from"] == "neighbour");
   CHECK(warning_json("careful")["message"] == "careful");
 }
 
@@ -64,10 +68,12 @@ TEST_CASE("the summary says all that two runs are compared by") {
   shard.applied = {10, 10};
   shard.duplicates_dropped = 3;
   summary.shards = {shard};
+  summary.restored = {{restore_source::own_memory, 2}, {restore_source::neighbour, 1}};
   const auto line = to_json(summary, {100.0, 0.5}, 1.5);
   CHECK(keys(line) == std::set<std::string>{"kind", "first_step", "steps", "tokens", "seconds", "tokens_per_second",
                                             "peak_ratio", "last_loss", "best_loss", "last_evaluation",
-                                            "best_evaluation", "killed", "restarts", "rollbacks", "replays", "shards",
+                                            "best_evaluation", "killed", "restarts", "rollbacks", "replays",
+                                            "restored", "shards",
                                             "fingerprint", "interrupted", "last_cut", "peak_memory_bytes"});
   CHECK(line["kind"] == "summary");
   CHECK(line["best_loss"] == 1.5);
@@ -75,6 +81,7 @@ TEST_CASE("the summary says all that two runs are compared by") {
   CHECK(line["best_evaluation"]["validation_loss"] == 1.75);
   CHECK(line["shards"][0]["applied"] == json::array({10, 10}));
   CHECK(line["shards"][0]["duplicates_dropped"] == 3);
+  CHECK(line["restored"] == json{{"beginning", 0}, {"own_memory", 2}, {"neighbour", 1}, {"backup", 0}, {"disk", 0}});
   CHECK(line["peak_memory_bytes"] > 1'000'000);
 }
 

@@ -9,13 +9,18 @@ using namespace troupe;
 
 TEST_CASE("bounded and async: nodes die, join and drain, the head is killed and resumed; every gradient has effect once") {
   constexpr std::uint64_t steps = 2000;
-  for (const std::string mode : {"bounded", "async"}) {
-    CAPTURE(mode);
+  const std::vector<arguments> kinds{{"consistency.mode=bounded"},
+                                     {"consistency.mode=async"},
+                                     {"consistency.mode=bounded", "runtime.replication=2"},
+                                     {"consistency.mode=async", "runtime.replication=2"}};
+  for (const auto& kind : kinds) {
+    CAPTURE(kind.front());
+    CAPTURE(kind.back());
     const scratch_folder folder;
     prepare(folder);
     std::mt19937_64 random(seed_from_environment("TROUPE_SEED", 11));
     const auto endpoint = fmt::format("127.0.0.1:{}", free_port());
-    auto words = cluster_job(steps) + arguments{"consistency.mode=" + mode, "--listen", endpoint, "--nodes", "2"};
+    auto words = cluster_job(steps) + kind + arguments{"--listen", endpoint, "--nodes", "2"};
     const auto kill_one = [&] {
       const auto nodes = ready_nodes(folder);
       if (!nodes.empty())

@@ -34,8 +34,21 @@ TEST_CASE("misuse: impossible clusters are refused before anything is started") 
   require_refused(train({"--listen", "192.0.2.1:0", "--secret-file", "small.toml", "--insecure"}), 5, {"192.0.2.1"});
   require_refused(train({"--nodes", "2", "--min-nodes", "3"}), 2, {"--min-nodes", "3", "2"});
   require_refused(train({"--min-nodes", "3"}), 2, {"--min-nodes", "--listen"});
+  require_refused(train({"--nodes", "2", "runtime.replication=3"}), 2, {"runtime.replication", "3", "2"});
+  require_refused(train({"--nodes", "2", "runtime.replicaton=2"}), 2, {"runtime.replicaton", "runtime.replication"});
   require_refused(train({"--chaos", "node/1@5"}), 2, {"node/1", "--nodes"});
   require_refused(train({"--nodes", "2", "--secret-file", "nowhere"}), 3, {"nowhere"});
+}
+
+TEST_CASE("misuse: backups on one node are no backups, and whoever asks for them is told") {
+  for (const auto& where : {arguments{}, arguments{"--nodes", "1"}}) {
+    const scratch_folder folder;
+    prepare(folder);
+    const auto ended = run(folder, arguments{"train", "small.toml", "training.steps=3", "runtime.replication=2"} + where);
+    CHECK(ended.code == 0);
+    CHECK(says(ended.err, "warning: runtime.replication = 2: "));
+    CHECK(says(ended.err, where.empty() ? "--nodes 2" : "as soon as another joins"));
+  }
 }
 
 TEST_CASE("misuse: a node needs a head, and gives up looking for one in the time it was told") {

@@ -77,6 +77,51 @@ TEST_CASE("sync: nodes are killed with SIGKILL again and again, and replaced") {
   });
 }
 
+TEST_CASE("sync: a killed node's shards come back from the memory of its neighbours, without the disk") {
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, cluster_job(steps) + arguments{"--nodes", "3"});
+  REQUIRE(reaches(head, 250));
+  std::filesystem::remove_all(run_folder(folder) / "checkpoints");
+  const auto nodes = ready_nodes(folder);
+  REQUIRE(nodes.size() == 3);
+  kill(nodes.front().process, SIGKILL);
+  const auto summary = summary_of(head);
+  require_same(summary);
+  CHECK(summary["restored"]["neighbour"] >= 1);
+  CHECK(summary["restored"]["own_memory"] >= 1);
+  CHECK(summary["restored"]["disk"] == 0);
+}
+
+TEST_CASE("sync: with backups a killed node costs no step") {
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, cluster_job(steps) + arguments{"--nodes", "3", "runtime.replication=2"});
+  const auto restored_from = [&](const char* source) {
+    const auto status = status_of(folder);
+    return status ? (*status)["job"]["restored"][source].get<int>() : 0;
+  };
+  REQUIRE(reaches(head, 150));
+  const auto nodes = ready_nodes(folder);
+  REQUIRE(nodes.size() == 3);
+  kill(nodes.front().process, SIGKILL);
+  REQUIRE(comes_true([&] { return restored_from("backup") > 0; }));
+  const auto summary = summary_of(head);
+  require_same(summary);
+  CHECK(summary["rollbacks"] == 0);
+}
+
+TEST_CASE("sync: a node and that of its backups killed at once cost the steps since the last cut") {
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, cluster_job(steps) + arguments{"--nodes", "3", "runtime.replication=2", "--chaos",
+                                                            "node/1@650,node/2@650"});
+  const auto summary = summary_of(head);
+  require_same(summary);
+  CHECK(summary["killed"] == 2);
+  CHECK(summary["rollbacks"] >= 1);
+}
+
 TEST_CASE("sync: nodes join while the job runs, make cuts on request, drain, and lose no step") {
   const scratch_folder folder;
   prepare(folder);

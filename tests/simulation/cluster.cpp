@@ -3,8 +3,10 @@
 /// in virtual time, over a network that delays and reorders between pairs.
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -111,8 +113,8 @@ class cluster {
   std::size_t ready() const { return head_->board().count(node_state::ready); }
 
   /// Does something bad, or good, to somebody.
-  void disturb() {
-    const auto what = all_faults[sim_.draw(std::size(all_faults))];
+  void disturb(std::optional<fault> only) {
+    const auto what = only ? *only : all_faults[sim_.draw(std::size(all_faults))];
     const auto living = living_members();
     if (living.empty())
       return add_node();
@@ -149,7 +151,8 @@ class cluster {
           wire_.break_links(*one.net, *other.net);
         return;
       case fault::kill_actor: {
-        const char* const victims[] = {"shard/0", "replica/1", "loader/0", "evaluator", "checkpoint_writer", "coordinator"};
+        const char* const victims[] = {"shard/0",  "keeper/0",  "replica/1",        "loader/0",
+                                       "evaluator", "keeper/0", "checkpoint_writer", "coordinator"};
         sim_.kill(victims[sim_.draw(std::size(victims))]);
         return;
       }
@@ -250,6 +253,7 @@ struct run_options {
   std::size_t nodes = 3;
   std::uint64_t faults = 0;
   bool partition = false;  ///< half of the nodes are cut off
+  std::optional<fault> only{};  ///< absent: of all kinds
 };
 
 struct outcome {
@@ -282,7 +286,7 @@ outcome simulate(std::uint64_t seed, const job_inputs& inputs, const job_setting
       return *done || sim.steps() >= until;
     });
     if (!*done)
-      nodes.disturb();
+      nodes.disturb(how.only);
   }
   if (how.partition) {
     const auto until = sim.steps() + sim.draw(2'500);
@@ -307,12 +311,21 @@ outcome simulate(std::uint64_t seed, const job_inputs& inputs, const job_setting
   return {*done, log->summary(), nodes.seen()};
 }
 
+std::string fingerprint_on_one_node(double clip) {
+  auto settings = tiny_settings(consistency_mode::sync, 1);
+  settings.training.clip = clip;
+  const auto plain = simulate(1, tiny_inputs(), settings, {.nodes = 1});
+  REQUIRE(plain.done);
+  return plain.summary.fingerprint;
+}
+
 const std::string& undisturbed() {
-  static const std::string print = [] {
-    const auto plain = simulate(1, tiny_inputs(), tiny_settings(consistency_mode::sync, 1), {.nodes = 1});
-    REQUIRE(plain.done);
-    return plain.summary.fingerprint;
-  }();
+  static const auto print = fingerprint_on_one_node(tiny_settings(consistency_mode::sync, 1).training.clip);
+  return print;
+}
+
+const std::string& unclipped() {
+  static const auto print = fingerprint_on_one_node(0.0);
   return print;
 }
 
@@ -327,10 +340,12 @@ class rare_paths {
     ++runs_;
     for (const auto& [what, count] : run.seen)
       faults_[what] += count;
+    for (const auto& [source, count] : run.summary.restored)
+      restored_[source] += count;
   }
 
-  /// These, and those that every kind of job on a cluster has.
-  void require(std::vector<std::string> names) const {
+  /// These, and those that every kind of job on a cluster has; and that lost shards went on from each of `sources`.
+  void require(std::vector<std::string> names, const std::vector<restore_source>& sources) const {
     if (runs_ < 400)
       return;
     for (const auto what : all_faults) {
@@ -351,11 +366,16 @@ class rare_paths {
       MESSAGE(name, ": ", counts[name]);
       CHECK_MESSAGE(counts[name] > 0, name);
     }
+    for (const auto source : sources) {
+      CAPTURE(to_string(source));
+      CHECK(restored_.count(source) == 1);
+    }
   }
 
  private:
   std::uint64_t runs_ = 0;
   std::map<fault, std::uint64_t> faults_;
+  restore_counts restored_;
 };
 
 }  // namespace
@@ -385,7 +405,8 @@ TEST_CASE("cluster, sync: the same bits whatever happens to nodes, links and act
     require_exactly_once(hit.summary, steps);
     paths.note(hit);
   });
-  paths.require({"coordinator: all shards went back to a cut", "shard: a step of an older epoch was dropped"});
+  paths.require({"coordinator: all shards went back to a cut", "shard: a step of an older epoch was dropped"},
+                {restore_source::beginning, restore_source::own_memory, restore_source::neighbour, restore_source::disk});
 }
 
 TEST_CASE("cluster: a partition leaves one side training, the head's") {
@@ -416,7 +437,58 @@ TEST_CASE("cluster, bounded and async: every gradient has effect once, whatever 
     paths.note(hit);
   });
   paths.require({"coordinator: a lost shard went back alone, and lanes replay for it",
-                 "shard: a step that had effect before was dropped"});
+                 "shard: a step that had effect before was dropped"},
+                {restore_source::beginning, restore_source::neighbour, restore_source::disk});
+}
+
+TEST_CASE("cluster with backups: one that takes over costs no step, and changes none") {
+  auto inputs = tiny_inputs();
+  std::uint64_t took_over = 0;
+  for_each_seed(60, [&](std::uint64_t seed) {
+    const scratch_folder folder;
+    inputs.checkpoints = folder.path();
+    const auto mode = std::array{consistency_mode::sync, consistency_mode::bounded, consistency_mode::async}[seed % 3];
+    auto settings = tiny_settings(mode, shard_counts[seed / 3 % 3]);
+    settings.runtime.replication = 2;
+    const auto hit = simulate(seed, inputs, settings, {.nodes = 3, .faults = 1, .only = fault::kill});
+    REQUIRE(hit.done);
+    require_exactly_once(hit.summary, steps);
+    if (mode == consistency_mode::sync)
+      CHECK(hit.summary.fingerprint == undisturbed());
+    if (hit.summary.restored.count(restore_source::backup) == 0)
+      return;
+    ++took_over;
+    if (hit.summary.restored.size() == 1)
+      CHECK(hit.summary.rollbacks == 0);
+  });
+  if (std::getenv("TROUPE_SEED") == nullptr)
+    CHECK(took_over > 0);
+}
+
+TEST_CASE("cluster with backups: the same bits, and every gradient once, whatever happens") {
+  auto inputs = tiny_inputs();
+  rare_paths paths;
+  for_each_seed(400, [&](std::uint64_t seed) {
+    const scratch_folder folder;
+    inputs.checkpoints = folder.path();
+    const auto mode = std::array{consistency_mode::sync, consistency_mode::bounded, consistency_mode::sync,
+                                 consistency_mode::async}[seed % 4];
+    auto settings = tiny_settings(mode, shard_counts[seed / 4 % 3]);
+    settings.runtime.replication = 2;
+    if (seed % 8 > 5)
+      settings.consistency.delay_compensation = consistency_settings::compensation_kind::adaptive;
+    if (seed % 8 > 3)
+      settings.training.clip = 0.0;
+    const auto hit = simulate(seed, inputs, settings, {.nodes = 2 + seed % 3, .faults = 4});
+    REQUIRE(hit.done);
+    require_exactly_once(hit.summary, steps);
+    if (mode == consistency_mode::sync)
+      CHECK(hit.summary.fingerprint == (settings.training.clip > 0.0 ? undisturbed() : unclipped()));
+    paths.note(hit);
+  });
+  paths.require({"recovery: a backup was lost", "recovery: a shard was lost together with its backup",
+                 "recovery: a backup took over while a cut was under way", "recovery: a backup took over during a drain"},
+                {restore_source::own_memory, restore_source::neighbour, restore_source::backup, restore_source::disk});
 }
 
 }  // namespace troupe

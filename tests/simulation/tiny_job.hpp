@@ -5,11 +5,14 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include <doctest/doctest.h>
 
 #include "actors/job.hpp"
 #include "actors/parameter_shard.hpp"
+#include "actors/role.hpp"
 #include "models/transformer.hpp"
 
 namespace troupe {
@@ -64,6 +67,9 @@ inline job_observer telling_observer() {
     observer.on_step = [](const step_report& r) { MESSAGE("step " << r.step << " loss " << r.loss); };
     observer.on_cut = [](const cut_report& r) { MESSAGE("cut " << r.step); };
     observer.on_evaluation = [](const evaluation_report& r) { MESSAGE("evaluation " << r.step); };
+    observer.on_restore = [](const restore_report& r) {
+      MESSAGE("shard " << r.shard << " restored to " << r.step << " from " << std::string(to_string(r.source)));
+    };
     observer.on_rollback = [](std::uint64_t step) { MESSAGE("rollback to " << step); };
     observer.on_warning = [](const std::string& text) { MESSAGE(text); };
   }
@@ -74,12 +80,19 @@ inline job_observer telling_observer() {
 /// restored, and computed on the samples that are due (P1, P4).
 class effects {
  public:
-  explicit effects(const job_settings& settings) : training_(settings.training), next_(settings.runtime.shards) {}
+  explicit effects(const job_settings& settings)
+      : training_(settings.training), next_(settings.runtime.shards), is_new_(settings.runtime.shards) {}
+
+  void note(const child_event& event) {
+    if (const auto who = role_of(event.child); who.kind == role_kind::shard && event.what == child_event::kind::started)
+      is_new_[who.index] = true;
+  }
 
   void note(const shard_report& report) {
     auto& next = next_[report.shard];
     CAPTURE(report.shard);
-    if (report.results.empty()) {  // it was restored
+    // It was restored; or took over from a backup, and repeats what the shard before may not have told.
+    if (std::exchange(is_new_[report.shard], false) || report.results.empty()) {
       next = report.applied;
       return;
     }
@@ -106,12 +119,18 @@ class effects {
 
   training_settings training_;
   std::vector<std::vector<std::uint64_t>> next_;  // by shard and lane
+  std::vector<char> is_new_;                      // by shard: its next report is the first of an incarnation
 };
 
 /// Tells of what happens in the replay of a seed, and always the shards' effects.
 inline job_observer following(effects& all) {
   auto observer = telling_observer();
   observer.on_update = [&all](const shard_report& report) { all.note(report); };
+  observer.on_event = [&all, tell = observer.on_event](const child_event& event) {
+    all.note(event);
+    if (tell)
+      tell(event);
+  };
   return observer;
 }
 

@@ -38,6 +38,8 @@ struct scene {
     demands.lanes.resize(1 + below(32), {.cores = cores, .memory_bytes = 0});
     if (chance(2))
       demands.evaluator = compute_demand{.cores = cores, .memory_bytes = 0};
+    if (chance(2))
+      demands.keeper_bytes = demands.shard_bytes;
     if (chance(4))
       return;
     for (std::uint64_t i = 0; i < shards; ++i)
@@ -45,6 +47,8 @@ struct scene {
     for (std::size_t i = 0; i < demands.lanes.size(); ++i)
       present.lanes.push_back(somewhere());
     present.evaluator = somewhere();
+    for (std::size_t i = 0; i < demands.keeper_bytes.size(); ++i)
+      present.keepers.push_back(chance(8) ? no_node : somewhere());
   }
 
   std::uint64_t below(std::uint64_t bound) { return random() % bound; }
@@ -79,6 +83,16 @@ void check_complete(const scene& given, const placement& found) {
     CHECK(given.accepting(found.evaluator));
   else
     CHECK(found.evaluator == no_node);
+}
+
+/// A keeper for every shard as soon as there is another node.
+void check_keepers(const scene& given, const placement& found) {
+  const auto accepting = std::count_if(given.nodes.begin(), given.nodes.end(), [](auto& node) { return node.accepts_work; });
+  REQUIRE(found.keepers.size() == given.demands.keeper_bytes.size());
+  for (std::size_t i = 0; i < found.keepers.size(); ++i) {
+    CHECK(found.keepers[i] != found.shards[i]);
+    CHECK((accepting > 1 ? given.accepting(found.keepers[i]) != nullptr : found.keepers[i] == no_node));
+  }
 }
 
 void check_shards_balanced(const scene& given, const placement& found) {
@@ -157,6 +171,7 @@ TEST_CASE("everybody is placed on a node that accepts work, and balanced: fresh 
     const scene given(seed);
     for (const auto& found : {given.place_from({}, placement_mode::repair), given.place(placement_mode::rebalance)}) {
       check_complete(given, found);
+      check_keepers(given, found);
       check_shards_balanced(given, found);
       check_lanes_balanced(given, found);
     }
@@ -176,6 +191,12 @@ TEST_CASE("repair places the homeless and moves nobody else") {
         CHECK(found.lanes[i] == given.present.lanes[i]);
     if (given.demands.evaluator && given.accepting(given.present.evaluator))
       CHECK(found.evaluator == given.present.evaluator);
+    for (std::size_t i = 0; i < given.present.keepers.size(); ++i) {
+      if (given.accepting(given.present.keepers[i]))
+        CHECK(found.keepers[i] == given.present.keepers[i]);
+      if (!given.accepting(given.present.shards[i]) && given.accepting(given.present.keepers[i]))
+        CHECK(found.shards[i] == given.present.keepers[i]);
+    }
   });
 }
 
@@ -241,8 +262,8 @@ TEST_CASE("speeds that differ by little do not crowd the lanes on the fastest no
 
 TEST_CASE("a node that joins is given its part, by as few moves as that takes") {
   const std::vector<placement_node> nodes{{.id = 0, .cores = 2}, {.id = 1, .cores = 2}, {.id = 2, .cores = 2}};
-  const placement present{{0, 0, 0, 1, 1, 1}, {0, 0, 0, 1, 1, 1}, 0};
-  const placement_demands demands{std::vector<std::uint64_t>(6, gib), std::vector<compute_demand>(6), compute_demand{}};
+  const placement present{{0, 0, 0, 1, 1, 1}, {0, 0, 0, 1, 1, 1}, 0, {}};
+  const placement_demands demands{std::vector<std::uint64_t>(6, gib), std::vector<compute_demand>(6), compute_demand{}, {}};
   const auto result = place(nodes, demands, present, placement_mode::rebalance);
   REQUIRE(result);
   for (const auto id : {0u, 1u, 2u}) {
@@ -254,6 +275,21 @@ TEST_CASE("a node that joins is given its part, by as few moves as that takes") 
     CHECK((result.where.lanes[i] == present.lanes[i] || result.where.lanes[i] == 2));
   }
   CHECK(result.where.evaluator == 0);
+}
+
+TEST_CASE("keepers live on the neighbours of their shards, and yield where memory is short") {
+  const std::vector<placement_node> nodes{{.id = 1}, {.id = 2}, {.id = 3, .memory_bytes = 3 * gib}};
+  placement_demands demands;
+  demands.shard_bytes = demands.keeper_bytes = {gib, gib, gib};
+  auto found = place(nodes, demands, {}, placement_mode::repair).where;
+  CHECK(found.shards == std::vector<node_id>{1, 2, 3});
+  CHECK(found.keepers == std::vector<node_id>{2, 3, 1});
+  demands.keeper_bytes[1] = 3 * gib;
+  CHECK(place(nodes, demands, {}, placement_mode::repair).where.keepers == std::vector<node_id>{2, 1, 2});
+  const std::vector<placement_node> small{{.id = 1, .memory_bytes = 2 * gib}, {.id = 2, .memory_bytes = 2 * gib}};
+  found = place(small, demands, {}, placement_mode::repair).where;
+  CHECK(found.shards == std::vector<node_id>{1, 2, 1});
+  CHECK(found.keepers == std::vector<node_id>{2, no_node, no_node});
 }
 
 TEST_CASE("the evaluator goes to the least loaded node") {
@@ -268,7 +304,7 @@ TEST_CASE("the evaluator goes to the least loaded node") {
 }
 
 TEST_CASE("without a node, or without memory, the result says why") {
-  placement_demands demands{{3 * gib}, {}, {}};
+  placement_demands demands{{3 * gib}, {}, {}, {}};
   auto result = place({}, demands, {}, placement_mode::repair);
   CHECK(!result);
   CHECK(result.problem == "there is no node to place actors on\nhelp: let a node join");
@@ -283,8 +319,8 @@ TEST_CASE("without a node, or without memory, the result says why") {
 
 TEST_CASE("rebalance relieves a node whose memory is exceeded; repair lets the settled stay") {
   const std::vector<placement_node> nodes{{.id = 0, .memory_bytes = 2 * gib}, {.id = 1, .memory_bytes = 2 * gib}};
-  const placement_demands demands{{gib, gib, gib}, {}, {}};
-  const placement present{{0, 0, 0}, {}, no_node};
+  const placement_demands demands{{gib, gib, gib}, {}, {}, {}};
+  const placement present{{0, 0, 0}, {}, no_node, {}};
   CHECK(place(nodes, demands, present, placement_mode::repair).where.shards == std::vector<node_id>{0, 0, 0});
   CHECK(place(nodes, demands, present, placement_mode::rebalance).where.shards == std::vector<node_id>{0, 0, 1});
 }

@@ -1,0 +1,149 @@
+#include "actors/keeper.hpp"
+
+#include <map>
+
+#include "actors/chaos.hpp"
+#include "actors/kept_cuts.hpp"
+#include "actors/shard_backup.hpp"
+#include "runtime/supervision/errc.hpp"
+#include "runtime/system.hpp"
+
+namespace troupe {
+
+namespace {
+
+struct held_part {
+  shard_snapshot part;
+  checksum sum;
+};
+
+class keeper {
+ public:
+  keeper(keeper_actor::pointer self, job_context_ptr context, std::uint32_t shard, caf::actor coordinator)
+      : self_(self), context_(std::move(context)), shard_(shard), coordinator_(std::move(coordinator)) {}
+
+  // -- cuts ---------------------------------------------------------------------------
+
+  void on(keep_cut& message) {
+    if (!rises(message.epoch))
+      return;
+    if (!message.part) {
+      if (!backup_ || backup_->waits_for_factors())
+        return;
+      message.part = backup_->snapshot();
+    }
+    cuts_.erase(cuts_.lower_bound(message.step), cuts_.end());
+    const auto sum = checksum_of(*message.part);
+    cuts_[message.step] = {std::move(*message.part), sum};
+    if (cuts_.size() > kept_cuts_max)
+      cuts_.erase(cuts_.begin());
+    tell(self_, coordinator_, cut_kept{message.epoch, message.step, shard_});
+  }
+
+  void on(const fetch_cut& message) {
+    kept_part answer{message.epoch, message.step, {}, {}};
+    if (const auto found = cuts_.find(message.step); found != cuts_.end()) {
+      answer.part = found->second.part;
+      answer.sum = found->second.sum;
+    }
+    tell(self_, sender(), std::move(answer));
+  }
+
+  void on(const drop_cuts& message) { cuts_.erase(cuts_.begin(), cuts_.lower_bound(message.before)); }
+
+  // -- the shard's backup ---------------------------------------------------------------
+
+  void on(begin_backup_of& message) {
+    if (!rises(message.epoch))
+      return;
+    backup_.reset();
+    backup_.emplace(context_, shard_, std::move(message.state));
+    tell(self_, coordinator_, backup_begun{epoch_, shard_});
+  }
+
+  void on(backup_update& message) {
+    if (!backup_ || message.epoch != epoch_)
+      return;
+    tell(self_, sender(), update_received{epoch_});  // it is here; what is left needs nobody else
+    backup_->receive(std::move(message.update));
+    if (message.factors)
+      backup_->finish(*message.factors);
+  }
+
+  void on(const backup_factors& message) {
+    if (backup_ && message.epoch == epoch_ && backup_->waits_for_factors())
+      backup_->finish(message.factors);
+  }
+
+  void on(const fetch_state& message) {
+    kept_state answer{message.epoch, {}, 0, {}};
+    if (backup_ && message.epoch == epoch_) {
+      answer.state = backup_->hand_over();
+      backup_.reset();
+      if (!cuts_.empty()) {
+        answer.cut_step = cuts_.rbegin()->first;
+        answer.cut = cuts_.rbegin()->second.part;
+      }
+    }
+    tell(self_, sender(), std::move(answer));
+  }
+
+ private:
+  caf::actor sender() const { return caf::actor_cast<caf::actor>(self_->current_sender()); }
+
+  /// What was followed in an earlier epoch is the past.
+  bool rises(std::uint64_t epoch) {
+    if (epoch > epoch_) {
+      epoch_ = epoch;
+      backup_.reset();
+    }
+    return epoch == epoch_;
+  }
+
+  keeper_actor::pointer self_;
+  job_context_ptr context_;
+  std::uint32_t shard_;
+  caf::actor coordinator_;
+  std::uint64_t epoch_ = 0;
+  std::map<std::uint64_t, held_part> cuts_;  // by step
+  std::optional<shard_backup> backup_;
+};
+
+struct keeper_state {
+  std::unique_ptr<keeper> body;
+  static inline const char* name = "keeper";
+};
+
+keeper_actor::behavior_type behave(keeper_actor::stateful_pointer<keeper_state> self, const job_context_ptr& context,
+                                   std::uint32_t shard, const caf::actor& coordinator) {
+  keep_exceptions(self);
+  obey_chaos(self);
+  auto& body = self->state.body;
+  body = std::make_unique<keeper>(self, context, shard, coordinator);
+  return {
+      [&body](keep_cut& message) { body->on(message); },
+      [&body](const fetch_cut& message) { body->on(message); },
+      [&body](const drop_cuts& message) { body->on(message); },
+      [&body](begin_backup_of& message) { body->on(message); },
+      [&body](backup_update& message) { body->on(message); },
+      [&body](const backup_factors& message) { body->on(message); },
+      [&body](const fetch_state& message) { body->on(message); },
+  };
+}
+
+}  // namespace
+
+checksum checksum_of(const shard_snapshot& part) {
+  running_checksum sum;
+  for (const auto& each : part.tensors)
+    sum.add({each.value.bytes(), each.value.size_bytes()});
+  return sum.value();
+}
+
+caf::actor spawn_keeper(caf::actor_system& system, job_context_ptr context, std::uint32_t shard,
+                        caf::actor coordinator) {
+  return caf::actor_cast<caf::actor>(
+      spawn_computing(system, behave, std::move(context), shard, std::move(coordinator)));
+}
+
+}  // namespace troupe

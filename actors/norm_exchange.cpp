@@ -1,0 +1,27 @@
+#include "actors/norm_exchange.hpp"
+
+namespace troupe {
+
+void norm_exchange::restart() {
+  parts_.clear();
+  own_.clear();
+}
+
+void norm_exchange::add_own(const norm_part& part) {
+  add(part);
+  own_.push_back(part);
+  if (own_.size() > norm_parts_kept)
+    own_.erase(own_.begin());
+}
+
+std::optional<std::vector<double>> norm_exchange::squares(std::uint64_t step) const {
+  const auto found = parts_.find(step);
+  if (found == parts_.end() || found->second.size() < shards_)
+    return {};
+  std::vector<double> all;
+  for (const auto& [shard, squares] : found->second)
+    all.insert(all.end(), squares.begin(), squares.end());
+  return all;
+}
+
+}  // namespace troupe

@@ -1,8 +1,6 @@
 #pragma once
 
 #include <array>
-#include <functional>
-#include <initializer_list>
 #include <optional>
 
 #include "gpu/matrix_products.hpp"

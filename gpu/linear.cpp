@@ -8,8 +8,6 @@ namespace troupe::gpu {
 
 namespace {
 
-const float* data_or_null(const tensor& t) { return t ? t.data<float>() : nullptr; }
-
 /// y[rows, out] = x[rows, in] * weight[out, in]^T.
 matrix_product forward_product(const tensor& x, const tensor& weight, float* y) {
   const auto out = weight.shape()[0], in = weight.shape()[1];

@@ -73,4 +73,8 @@ class operation {
   std::size_t described_count_ = 0;
 };
 
+// The elements of optional arguments.
+inline const float* data_or_null(const tensor& t) { return t ? t.data<float>() : nullptr; }
+inline float* mutable_or_null(const tensor& t) { return t ? t.mutable_data<float>() : nullptr; }
+
 }  // namespace troupe::gpu

@@ -1,5 +1,7 @@
 #include "gpu/timeline.hpp"
 
+#include <cassert>
+
 #include "gpu/error.hpp"
 
 namespace troupe::gpu {
@@ -25,6 +27,7 @@ void timeline::wait_for(timeline& other, std::uint64_t number) {
     return;
   // An event that is recorded anew does not change what waits for it already.
   seen = other.enqueued_.load(std::memory_order_acquire);
+  assert(seen >= number && "a tensor was touched while another thread still enqueued work on it");
   check(cudaEventRecord(other.behind_, other.handle_), device_, "recording an event");
   check(cudaStreamWaitEvent(handle_, other.behind_, 0), device_, "waiting for an event");
 }

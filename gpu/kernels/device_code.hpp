@@ -142,11 +142,6 @@ void with_activation(activation kind, Body&& body) {
   }
 }
 
-// -- host side -----------------------------------------------------------------------
-
-inline const float* data_or_null(const tensor& t) { return t ? t.data<float>() : nullptr; }
-inline float* mutable_or_null(const tensor& t) { return t ? t.mutable_data<float>() : nullptr; }
-
 constexpr std::int64_t ceiling(std::int64_t a, std::int64_t b) noexcept { return (a + b - 1) / b; }
 
 }  // namespace troupe::gpu

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "actors/job.hpp"
+#include "emulated.hpp"
 #include "models/transformer.hpp"
 #include "tests/scratch_folder.hpp"
 
@@ -95,6 +96,24 @@ TEST_CASE("without barriers a job on the GPU learns, too") {
     for (const double loss : losses(small_inputs(), settings))
       CHECK(std::isfinite(loss));
   }
+}
+
+TEST_CASE("a GPU that is lost under way ends the job, with the root cause") {
+  const auto fail = tests::emulated_failure();
+  if (!fail) {
+    MESSAGE("skipped: a real device is not made to fail");
+    return;
+  }
+  auto settings = small_settings();
+  settings.supervision.intensity = 2;
+  job_observer observer;
+  observer.on_step = [&](const step_report& report) {
+    if (report.step == 3)
+      fail(700);
+  };
+  CHECK_THROWS_WITH_AS(run_job(small_inputs(), settings, observer),
+                       doctest::Contains("an illegal memory access was encountered"), job_failed);
+  fail(0);
 }
 
 TEST_CASE("what began on the GPU goes on on the processor, and the reverse") {

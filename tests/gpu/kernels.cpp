@@ -24,6 +24,22 @@ TEST_CASE("the GPU's kernels agree with the reference") {
   for_each_case(scale::medium, 8, [&](const std::string&, const kernel_case& k) { check_agreement(k, *fast); });
 }
 
+TEST_CASE("kernels agree at extents beyond what one block or one round takes") {
+  const auto on = gpu_stream();
+  dice roll(1, scale::medium);
+  check_agreement(embedding(roll, 3, 1031, 5, 50), *on);                // rows are sorted in several chunks
+  check_agreement(linear_cross_entropy(roll, 4201, 1, 4111), *on);      // logits in several chunks
+  std::vector<tensor> terms;
+  for (int i = 0; i < 19; ++i) {
+    const tensor host = make_host_tensor(dtype::float32, {3});
+    for (float& each : host.mutable_elements<float>())
+      each = static_cast<float>(i);
+    terms.push_back(on->to_device(host));
+  }
+  on->sum(terms, terms[0], {});
+  CHECK(on->to_host(terms[0]).data<float>()[2] == 171.0f);
+}
+
 TEST_CASE("exponentials of great scores and logits do not overflow") { check_great_scores(*gpu_stream()); }
 
 TEST_CASE("the same work gives the same bits, whatever the memory held and the threads' order") {

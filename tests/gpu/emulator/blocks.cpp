@@ -110,6 +110,17 @@ void enter(unsigned index) {
   emulator_switch(&block.scheduler, block.fibers[index].saved);
 }
 
+/// Each lane that can run, until it waits; false: none could.
+bool run_warp(unsigned warp, const std::vector<unsigned>& order) {
+  bool moved = false;
+  for (const unsigned lane : order)
+    if (const unsigned index = warp * lanes + lane; block.fibers[index].state == state::runs) {
+      moved = true;
+      enter(index);
+    }
+  return moved;
+}
+
 void run_block() {
   for (unsigned i = 0; i < block.threads; ++i)
     prepare(block.fibers[i]);
@@ -117,16 +128,16 @@ void run_block() {
   block.waiting = block.done = 0;
   for (warp& each : block.warps)
     each.waiting = 0;
-  std::vector<unsigned> order(block.threads);
+  std::vector<unsigned> warps(block.warps.size()), order(lanes);
+  std::iota(warps.begin(), warps.end(), 0u);
   std::iota(order.begin(), order.end(), 0u);
   std::shuffle(order.begin(), order.end(), block.random);
   while (block.done < block.threads) {
+    std::shuffle(warps.begin(), warps.end(), block.random);
     bool moved = false;
-    for (const unsigned index : order)
-      if (block.fibers[index].state == state::runs) {
+    for (const unsigned warp : warps)
+      while (run_warp(warp, order))  // as far as it gets before the others move at all
         moved = true;
-        enter(index);
-      }
     if (!moved)
       die("%u of %u threads of a block wait for others that do not come: %u at a barrier, %u ended", block.threads - block.done,
           block.threads, block.waiting, block.done);

@@ -163,7 +163,8 @@ std::vector<named_kernel> optimizer_kernels();
 
 std::vector<named_kernel> all_kernels();
 
-/// The loss at given extents.
+/// An embedding, and the loss, at given extents.
+kernel_case embedding(dice& roll, std::int64_t batch, std::int64_t time, std::int64_t channels, std::int64_t vocabulary);
 kernel_case linear_cross_entropy(dice& roll, std::int64_t rows, std::int64_t channels, std::int64_t vocabulary);
 
 /// Calls use(kernel's name, case) for so many seeds of every kernel.

@@ -5,18 +5,8 @@ namespace troupe::tests {
 namespace {
 
 kernel_case embedding(dice& roll) {
-  kernel_case k(roll);
-  const auto batch = roll.factor(), time = roll.extent(), channels = roll.extent(), vocabulary = roll.long_extent();
-  const slot tokens = k.tokens({batch, time}, vocabulary), table = k.parameter({vocabulary, channels});
-  const slot positions = roll.coin() ? k.parameter({time + roll.below(3), channels}) : slot();
-  const slot y = k.output({batch, time, channels});
-  k.forward = [=](stream& s, const tensors& t) {
-    s.embedding_forward(t[tokens], time, 0, t[table], t[positions], t[y]);
-  };
-  k.backward = [=](stream& s, const tensors& t, const tensors& d) {
-    s.embedding_backward(t[tokens], time, d[y], d[table], d[positions]);
-  };
-  return k;
+  const auto batch = roll.factor(), time = roll.extent(), channels = roll.extent();
+  return embedding(roll, batch, time, channels, roll.long_extent());
 }
 
 /// As in generation: positions go on from those seen before.
@@ -38,6 +28,21 @@ kernel_case linear_cross_entropy(dice& roll) {
 }
 
 }  // namespace
+
+kernel_case embedding(dice& roll, std::int64_t batch, std::int64_t time, std::int64_t channels,
+                      std::int64_t vocabulary) {
+  kernel_case k(roll);
+  const slot tokens = k.tokens({batch, time}, vocabulary), table = k.parameter({vocabulary, channels});
+  const slot positions = roll.coin() ? k.parameter({time + roll.below(3), channels}) : slot();
+  const slot y = k.output({batch, time, channels});
+  k.forward = [=](stream& s, const tensors& t) {
+    s.embedding_forward(t[tokens], time, 0, t[table], t[positions], t[y]);
+  };
+  k.backward = [=](stream& s, const tensors& t, const tensors& d) {
+    s.embedding_backward(t[tokens], time, d[y], d[table], d[positions]);
+  };
+  return k;
+}
 
 kernel_case linear_cross_entropy(dice& roll, std::int64_t rows, std::int64_t channels, std::int64_t vocabulary) {
   kernel_case k(roll);

@@ -40,6 +40,25 @@ TEST_CASE("kernels agree at extents beyond what one block or one round takes") {
   CHECK(on->to_host(terms[0]).data<float>()[2] == 171.0f);
 }
 
+TEST_CASE("the rows of a token are added in their order, each token's by one block") {
+  const auto on = gpu_stream();
+  constexpr std::int64_t rows = 3093, vocabulary = 50;  // several chunks of what one block sorts
+  dice roll(2, scale::medium);
+  const tensor tokens = make_host_tensor(dtype::int32, {rows}), dy = make_host_tensor(dtype::float32, {rows, 1});
+  std::vector<float> expected(vocabulary, 0.0f);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const auto token = roll.below(vocabulary);
+    tokens.mutable_data<std::int32_t>()[r] = static_cast<std::int32_t>(token);
+    dy.mutable_data<float>()[r] = static_cast<float>(roll.normal());
+    expected[static_cast<std::size_t>(token)] += dy.data<float>()[r];
+  }
+  const tensor sums = on->allocate({vocabulary, 1});
+  on->zero(sums);
+  on->embedding_backward(on->to_device(tokens), rows, on->to_device(dy), sums, {});
+  const tensor found = on->to_host(sums);
+  CHECK(std::ranges::equal(found.elements<float>(), expected));
+}
+
 TEST_CASE("exponentials of great scores and logits do not overflow") { check_great_scores(*gpu_stream()); }
 
 TEST_CASE("the same work gives the same bits, whatever the memory held and the threads' order") {

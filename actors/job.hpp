@@ -82,7 +82,7 @@ struct job_observer {
   std::function<void(const std::string&)> on_warning;
   std::function<void(std::uint64_t step)> on_rollback;  ///< the job went back to this step
   std::function<void(const restore_report&)> on_restore;
-  std::function<void(const shard_report&)> on_update;   ///< a shard applied gradients, or was restored
+  std::function<void(const shard_report&)> on_update = {};  ///< a shard applied gradients, or was restored
 };
 
 struct shard_counters {

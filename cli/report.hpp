@@ -14,7 +14,7 @@ namespace troupe {
 struct throughput {
   double tokens_per_second = 0.0;
   double peak_ratio = 0.0;  ///< of the measured peak of the threads that compute; 0: unknown
-  std::optional<double> joules_per_token;  ///< where the device can tell
+  std::optional<double> joules_per_token{};  ///< where the device can tell
 };
 
 nlohmann::json to_json(const step_report& report, const throughput& speed);

@@ -81,12 +81,15 @@ std::vector<placement_node> cluster_board::candidates() const {
   return all;
 }
 
-/// A node that leaves goes on serving until who lives there has moved.
-bool cluster_board::accepts(node_id node) const {
-  return node != no_node && node <= nodes_.size() &&
-         (nodes_[node - 1].state == node_state::ready);
+bool cluster_board::accepts(node_id node) const { return is_in(node, node_state::ready); }
+
+bool cluster_board::is_leaving(node_id node) const { return is_in(node, node_state::leaving); }
+
+bool cluster_board::is_in(node_id node, node_state state) const {
+  return node != no_node && node <= nodes_.size() && nodes_[node - 1].state == state;
 }
 
+/// Whoever else lives on a node that leaves is not to have another home yet: it is asked to move, at a cut.
 template <class Pick>
 node_id cluster_board::home(Pick pick) {
   const std::lock_guard lock(mutex_);
@@ -95,20 +98,30 @@ node_id cluster_board::home(Pick pick) {
   auto repaired = place(candidates(), demands_, homes_, placement_mode::repair);
   if (!repaired)
     return no_node;
+  const auto found = *pick(repaired.where);
+  const auto stay = [this](std::vector<node_id>& next, const std::vector<node_id>& present) {
+    for (std::size_t i = 0; i < present.size(); ++i)
+      if (is_leaving(present[i]))
+        next[i] = present[i];
+  };
+  stay(repaired.where.shards, homes_.shards);
+  stay(repaired.where.lanes, homes_.lanes);
+  if (is_leaving(homes_.evaluator))
+    repaired.where.evaluator = homes_.evaluator;
   homes_ = std::move(repaired.where);
-  return *pick(homes_);
+  return *pick(homes_) = found;
 }
 
 node_id cluster_board::home_of_shard(std::uint32_t shard) {
-  return home([shard](const placement& where) { return shard < where.shards.size() ? &where.shards[shard] : nullptr; });
+  return home([shard](placement& where) { return shard < where.shards.size() ? &where.shards[shard] : nullptr; });
 }
 
 node_id cluster_board::home_of_lane(std::uint32_t lane) {
-  return home([lane](const placement& where) { return lane < where.lanes.size() ? &where.lanes[lane] : nullptr; });
+  return home([lane](placement& where) { return lane < where.lanes.size() ? &where.lanes[lane] : nullptr; });
 }
 
 node_id cluster_board::home_of_evaluator() {
-  return home([](const placement& where) { return &where.evaluator; });
+  return home([](placement& where) { return &where.evaluator; });
 }
 
 node_id cluster_board::home_of_keeper(std::uint32_t shard) {
@@ -120,7 +133,7 @@ node_id cluster_board::home_of_keeper(std::uint32_t shard) {
   return accepts(homes_.keepers[shard]) ? homes_.keepers[shard] : no_node;
 }
 
-/// Whoever else lives on a node that leaves is not to have another home yet: it is asked to move, at a cut.
+/// Finds homes for keepers, and for nobody else.
 void cluster_board::place_keepers(const placement& present) {
   if (auto repaired = place(candidates(), demands_, present, placement_mode::repair))
     homes_.keepers = std::move(repaired.where.keepers);

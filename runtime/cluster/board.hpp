@@ -93,6 +93,8 @@ class cluster_board {
  private:
   std::vector<placement_node> candidates() const;
   bool accepts(node_id node) const;
+  bool is_leaving(node_id node) const;
+  bool is_in(node_id node, node_state state) const;
   template <class Pick>
   node_id home(Pick pick);
   void place_keepers(const placement& present);

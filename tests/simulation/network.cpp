@@ -32,11 +32,13 @@ class simulated_wire::port final : public network {
   simulated_wire& wire_;
   std::string endpoint_;
   network_events events_;
-  bool dead_ = false;
+  bool dead_ = false;  // and the wire may be gone: actors that end after it still hold their port
 };
 
 void simulated_wire::port::dial(const std::string& endpoint, std::string introduction,
                                 std::function<void(dial_result)> done) {
+  if (dead_)
+    return;
   auto* const other = wire_.by_endpoint_.at(endpoint);
   wire_.later(wire_.draw(wire_.options_.delay_max), [this, other, introduction = std::move(introduction), done = std::move(done)] {
     if (dead_)
@@ -67,8 +69,10 @@ void simulated_wire::port::dial(const std::string& endpoint, std::string introdu
 }
 
 void simulated_wire::port::send(link_id link, parcel message) {
+  if (dead_)
+    return;
   auto* const end = wire_.find(link);
-  if (dead_ || !end || end->lost || wire_.separated(*this, *end->there)) {
+  if (!end || end->lost || wire_.separated(*this, *end->there)) {
     ++wire_.lost_;
     return;
   }
@@ -83,6 +87,8 @@ void simulated_wire::port::send(link_id link, parcel message) {
 }
 
 void simulated_wire::port::close(link_id link) {
+  if (dead_)
+    return;
   if (wire_.sim_.chance(0.5))
     wire_.arrive(link);  // what was being received meanwhile is told still
   auto* const end = wire_.find(link);

@@ -80,8 +80,12 @@ preemption_notice read_aws_action(const std::string& body) {
   const auto time = read_utc(text_of("time"));
   if (!time)
     return {fmt::format("AWS: {} at an unknown time", action), now + gcp_grace};
-  // Two clocks are compared: what comes of it stays within what AWS promises.
-  const auto left = std::clamp<clock::duration>(*time - std::chrono::system_clock::now(), seconds{0}, aws_grace);
+  // Two clocks are compared: what comes of it stays within what AWS promises. Not in nanoseconds, which overflow within
+  // the years that a notice can name.
+  using real_seconds = std::chrono::duration<double>;
+  const auto wall = std::chrono::time_point_cast<real_seconds>(std::chrono::system_clock::now());
+  const auto left = std::chrono::duration_cast<clock::duration>(
+      std::clamp<real_seconds>(*time - wall, seconds{0}, aws_grace));
   return {fmt::format("AWS: {} at {}", action, text_of("time")), now + left};
 }
 

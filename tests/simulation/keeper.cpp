@@ -91,6 +91,9 @@ TEST_CASE("a shard comes back from its keeper; a part that has gone bad there is
   sim.run_until([] { return false; });
   REQUIRE(all->failures.size() == 2);
   CHECK(all->failures.back().fault.find("is not what it was given") != std::string::npos);
+
+  for (const auto& shard : {first, second})
+    send_exit(shard, caf::exit_reason::kill);  // each knows itself among its peers, and would live for ever
 }
 
 }  // namespace troupe

@@ -72,15 +72,11 @@ void simulated_wire::port::send(link_id link, parcel message) {
   if (dead_)
     return;
   auto* const end = wire_.find(link);
-  if (!end || end->lost || wire_.separated(*this, *end->there)) {
-    ++wire_.lost_;
+  if (!end || end->lost || wire_.separated(*this, *end->there))
     return;
-  }
   auto* const other = wire_.find(end->id_there);
-  if (!other || other->lost) {
-    ++wire_.lost_;
+  if (!other || other->lost)
     return;
-  }
   other->under_way.push_back(std::move(message));
   const auto there = end->id_there;
   wire_.later(wire_.draw(wire_.options_.delay_max), [this, there] { wire_.arrive(there); });
@@ -148,7 +144,6 @@ void simulated_wire::lose(link_id at, const std::string& evidence, std::chrono::
   if (!end || end->lost)
     return;
   end->lost = true;
-  lost_ += end->under_way.size();
   later(after, [this, at, evidence] {
     auto* const gone = find(at);
     if (!gone)

@@ -49,8 +49,6 @@ class simulated_wire {
   void partition(network& a, network& b);
   void heal();
 
-  std::uint64_t lost() const { return lost_; }
-
  private:
   struct link_end {
     port* here = nullptr;
@@ -77,7 +75,6 @@ class simulated_wire {
   std::map<link_id, link_end> links_;
   std::set<std::pair<const port*, const port*>> separated_;
   link_id next_link_ = 1;
-  std::uint64_t lost_ = 0;
 };
 
 }  // namespace troupe

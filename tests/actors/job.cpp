@@ -11,6 +11,7 @@
 #include "actors/job.hpp"
 #include "models/transformer.hpp"
 #include "runtime/error.hpp"
+#include "tests/job_on_squares.hpp"
 #include "tests/scratch_folder.hpp"
 
 namespace troupe {
@@ -19,19 +20,11 @@ namespace {
 
 job_inputs small_inputs(std::int64_t channels = 32) {
   transformer_settings settings;
-  settings.vocabulary = 31;
   settings.context = 16;
   settings.layers = 2;
   settings.heads = 2;
   settings.channels = channels;
-  std::vector<std::int32_t> tokens;
-  for (int i = 0; i < 5'000; ++i)
-    tokens.push_back((i * i + i / 3) % 31);
-  job_inputs inputs;
-  inputs.model = std::make_shared<const model>(make_transformer(settings));
-  inputs.data = make_token_dataset(std::move(tokens), settings.vocabulary);
-  inputs.context = settings.context;
-  return inputs;
+  return job_on_squares(settings, 5'000);
 }
 
 job_settings small_settings() {

@@ -18,6 +18,7 @@
 #include "runtime/cluster/node.hpp"
 #include "runtime/system.hpp"
 #include "runtime/transport/tcp_network.hpp"
+#include "tests/job_on_squares.hpp"
 #include "tests/process_resources.hpp"
 #include "tests/scratch_folder.hpp"
 #include "tests/seeds.hpp"
@@ -30,19 +31,11 @@ using namespace std::chrono_literals;
 
 job_inputs tiny_inputs() {
   transformer_settings settings;
-  settings.vocabulary = 31;
   settings.context = 8;
   settings.layers = 1;
   settings.heads = 2;
   settings.channels = 16;
-  std::vector<std::int32_t> tokens;
-  for (int i = 0; i < 1'000; ++i)
-    tokens.push_back((i * i + i / 3) % 31);
-  job_inputs inputs;
-  inputs.model = std::make_shared<const model>(make_transformer(settings));
-  inputs.data = make_token_dataset(std::move(tokens), settings.vocabulary);
-  inputs.context = settings.context;
-  return inputs;
+  return job_on_squares(settings, 1'000);
 }
 
 job_settings endless_settings() {

@@ -2,12 +2,13 @@
 ///
 ///     build/bin/bench_training [CONFIGURATION...] [--rounds N] [--seconds S] [--python PATH]
 ///
-///     configuration    threads  as            tokens/s  of peak  to PyTorch  actors cost  memory  predicted
-///     shakespeare-cpu        1  actors           20113    57.3%       1.87x         1.2%  62 MiB     60 MiB
+///     configuration    threads  as                   tokens/s  of peak  to PyTorch  to bare loop  memory  predicted
+///     shakespeare-cpu        1  actors, 1 lane x 1      22332    53.1%       1.81x        0.982x  65 MiB     64 MiB
 ///
 /// Every measurement is a process of its own, pinned to as many cores as it has threads, and the contestants take
 /// turns for `rounds` rounds, so that a noisy machine is noisy for all of them. Printed: medians over the rounds; ratios
-/// are medians of each round's ratio. With two threads, actors run as two lanes of one thread and as one lane of two.
+/// are medians of each round's ratio. With two threads, actors run as two lanes of one thread and as one lane of two; two
+/// lanes also add up two gradients, which the bare loop with its one has not to do.
 /// PyTorch takes part where PATH (by default the first python3 that can) imports it.
 
 #include <sched.h>

@@ -9,6 +9,7 @@
 #include "actors/job.hpp"
 #include "emulated.hpp"
 #include "models/transformer.hpp"
+#include "tests/job_on_squares.hpp"
 #include "tests/scratch_folder.hpp"
 
 namespace troupe {
@@ -17,21 +18,13 @@ namespace {
 
 job_inputs small_inputs(bool llama = false) {
   transformer_settings settings = llama ? transformer_settings::llama() : transformer_settings::gpt2();
-  settings.vocabulary = 31;
   settings.context = 16;
   settings.layers = 2;
   settings.heads = 2;
   settings.kv_heads = llama ? 1 : 0;
   settings.channels = 32;
   settings.dropout = 0.1;
-  std::vector<std::int32_t> tokens;
-  for (int i = 0; i < 5'000; ++i)
-    tokens.push_back((i * i + i / 3) % 31);
-  job_inputs inputs;
-  inputs.model = std::make_shared<const model>(make_transformer(settings));
-  inputs.data = make_token_dataset(std::move(tokens), settings.vocabulary);
-  inputs.context = settings.context;
-  return inputs;
+  return job_on_squares(settings, 5'000);
 }
 
 job_settings small_settings(const char* device = "cuda") {

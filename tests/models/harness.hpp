@@ -47,4 +47,9 @@ class rig {
 double relative_error(const std::vector<double>& a, const std::vector<double>& b);
 double cosine(const std::vector<double>& a, const std::vector<double>& b);
 
+/// Whole steps of small models in float32 on `fast` agree, per tensor, with float64 on the reference device.
+void check_gradients(device& fast);
+/// A decoder's last logits agree with those of a forward pass over the whole text.
+void check_generation(device& on);
+
 }  // namespace troupe::testing

@@ -1,6 +1,6 @@
 /// Times whole training steps, side by side: as a job of actors, as the same step in a bare loop, and in PyTorch.
 ///
-///     build/bin/bench_training [CONFIGURATION...] [--rounds N] [--seconds S] [--python PATH]
+///     build/bin/bench_training [CONFIGURATION...] [--threads 1|2] [--rounds N] [--seconds S] [--python PATH]
 ///
 ///     configuration    threads  as                   tokens/s  of peak  to PyTorch  to bare loop  memory  predicted
 ///     shakespeare-cpu        1  actors, 1 lane x 1      22332    53.1%       1.81x        0.982x  65 MiB     64 MiB
@@ -228,12 +228,12 @@ std::string pytorch_environment() {
   return "";
 }
 
-int drive(const std::string& self, const std::vector<configuration>& chosen, int rounds, double budget,
-          const std::string& python) {
+int drive(const std::string& self, const std::vector<configuration>& chosen, const std::vector<int>& thread_counts,
+          int rounds, double budget, const std::string& python) {
   fmt::print("{:<16} {:>7}  {:<24} {:>9} {:>8} {:>11} {:>12} {:>11} {:>11}\n", "configuration", "threads", "as",
              "tokens/s", "of peak", "to PyTorch", "to bare loop", "memory", "predicted");
   for (const auto& of : chosen) {
-    for (const int cores : {1, 2}) {
+    for (const int cores : thread_counts) {
       std::vector<contestant> all;
       const auto ours = [&](const std::string& how, std::uint32_t lanes, int threads) {
         return fmt::format("{} --measure {} {} {} {} {} {}", self, how, of.name, lanes, threads, cores, budget);
@@ -314,6 +314,7 @@ int run(int argc, char** argv) {
     return 0;
   }
   std::vector<configuration> chosen;
+  std::vector<int> thread_counts = {1, 2};
   int rounds = 3;
   double budget = 5.0;
   std::string python = find_python();
@@ -322,6 +323,8 @@ int run(int argc, char** argv) {
       rounds = std::stoi(words[++i]);
     else if (words[i] == "--seconds" && i + 1 < words.size())
       budget = std::stod(words[++i]);
+    else if (words[i] == "--threads" && i + 1 < words.size() && (words[i + 1] == "1" || words[i + 1] == "2"))
+      thread_counts = {std::stoi(words[++i])};
     else if (words[i] == "--python" && i + 1 < words.size())
       python = words[++i];
     else if (const auto* found = find(words[i]))
@@ -336,7 +339,7 @@ int run(int argc, char** argv) {
   }
   if (python.empty())
     fmt::print(stderr, "note: no python3 here imports torch; PyTorch does not take part\n");
-  return drive(argv[0], chosen.empty() ? configurations : chosen, rounds, budget, python);
+  return drive(argv[0], chosen.empty() ? configurations : chosen, thread_counts, rounds, budget, python);
 }
 
 }  // namespace

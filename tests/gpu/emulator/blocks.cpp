@@ -1,9 +1,14 @@
 #include "blocks.hpp"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -63,11 +68,15 @@ struct fiber {
   std::unique_ptr<std::byte[]> stack{new std::byte[stack_bytes]};
   void* saved = nullptr;
   emulator::state state = state::done;
+  /// Groups of copies that nobody has waited for; the last is the one at hand.
+  std::deque<std::vector<std::function<void()>>> copies;
 };
+
+constexpr std::size_t slot_bytes_max = 32;
 
 struct warp {
   unsigned waiting = 0;
-  std::uint64_t slots[lanes];
+  std::byte slots[lanes][slot_bytes_max];
 };
 
 /// The block at hand.
@@ -89,7 +98,10 @@ void leave() { emulator_switch(&block.fibers[block.current].saved, block.schedul
 /// Where every fiber begins.
 void begin() {
   (*block.thread)();
-  block.fibers[block.current].state = state::done;
+  fiber& own = block.fibers[block.current];
+  if (std::ranges::any_of(own.copies, [](const auto& group) { return !group.empty(); }))
+    die("a thread ends with copies under way that it has not waited for");
+  own.state = state::done;
   ++block.done;
   leave();
 }
@@ -102,6 +114,7 @@ void prepare(fiber& one) {
   at -= 6;  // the registers
   one.saved = at;
   one.state = state::runs;
+  one.copies.assign(1, {});
 }
 
 void enter(unsigned index) {
@@ -201,15 +214,90 @@ void wait_for_warp() {
       block.fibers[i].state = state::runs;
 }
 
+/// What every lane of the warp hands in, in the same call.
+template <class T>
+std::array<T, troupe::emulator::lanes> exchange(const T& own) {
+  static_assert(sizeof(T) <= troupe::emulator::slot_bytes_max);
+  auto& slots = block.warps[block.current / troupe::emulator::lanes].slots;
+  std::memcpy(slots[emulated_lane()], &own, sizeof own);
+  wait_for_warp();
+  std::array<T, troupe::emulator::lanes> all;
+  for (unsigned lane = 0; lane < all.size(); ++lane)
+    std::memcpy(&all[lane], slots[lane], sizeof own);
+  wait_for_warp();  // before the slots are used again
+  return all;
+}
+
+float low_half(std::uint32_t pair) { return std::bit_cast<float>(pair << 16); }
+float high_half(std::uint32_t pair) { return std::bit_cast<float>(pair & 0xffff0000u); }
+
+void check_shared(const void* address, const char* what) {
+  const auto* byte = static_cast<const std::byte*>(address);
+  constexpr std::size_t size = 16;
+  if (byte < block.shared.data() || byte + size > block.shared.data() + block.shared.size() ||
+      (byte - block.shared.data()) % size != 0)
+    troupe::emulator::die("%s: 16 bytes of shared memory at offset %td of %zu", what, byte - block.shared.data(),
+                          block.shared.size());
+}
+
 }  // namespace
 
 std::uint64_t emulated_shuffle(unsigned mask, std::uint64_t bits, unsigned source) {
   if (mask != 0xffffffffu)
     troupe::emulator::die("a shuffle of part of a warp: mask %08x", mask);
-  auto& own = block.warps[block.current / troupe::emulator::lanes];
-  own.slots[emulated_lane()] = bits;
-  wait_for_warp();
-  const std::uint64_t result = own.slots[source];
-  wait_for_warp();  // before the slots are used again
-  return result;
+  return exchange(bits)[source];
+}
+
+void emulated_multiply_add(float* sums, const std::uint32_t* left, const std::uint32_t* right) {
+  struct factors {
+    std::uint32_t left[4], right[2];
+  } own;
+  std::copy_n(left, 4, own.left);
+  std::copy_n(right, 2, own.right);
+  const auto all = exchange(own);
+  const unsigned group = emulated_lane() / 4, member = emulated_lane() % 4;
+  for (unsigned half = 0; half < 2; ++half)
+    for (unsigned i = 0; i < 2; ++i)
+      for (unsigned depth = 0; depth < 2; ++depth)  // eight terms each
+        for (unsigned k = 0; k < 4; ++k) {
+          const std::uint32_t a = all[group * 4 + k].left[depth * 2 + half];
+          const std::uint32_t b = all[(member * 2 + i) * 4 + k].right[depth];
+          sums[half * 2 + i] += low_half(a) * low_half(b) + high_half(a) * high_half(b);
+        }
+}
+
+void emulated_load_matrices(std::uint32_t* to, const void* row, bool transposed) {
+  check_shared(row, "ldmatrix");
+  const auto rows = exchange(static_cast<const std::uint16_t*>(row));
+  const unsigned group = emulated_lane() / 4, member = emulated_lane() % 4;
+  for (unsigned matrix = 0; matrix < 4; ++matrix) {
+    const auto element = [&](unsigned r, unsigned c) { return std::uint32_t{rows[matrix * 8 + r][c]}; };
+    const unsigned first = member * 2;
+    to[matrix] = transposed ? element(first, group) | element(first + 1, group) << 16
+                            : element(group, first) | element(group, first + 1) << 16;
+  }
+}
+
+void emulated_copy_ahead(void* to, const void* from, bool exists) {
+  check_shared(to, "cp.async");
+  constexpr std::size_t size = 16;
+  if (exists && reinterpret_cast<std::uintptr_t>(from) % size != 0)
+    troupe::emulator::die("cp.async from %p, which is no multiple of 16", from);
+  block.fibers[block.current].copies.back().push_back([=] {
+    if (exists)
+      std::memcpy(to, from, size);
+    else
+      std::memset(to, 0, size);
+  });
+}
+
+void emulated_end_copy_group() { block.fibers[block.current].copies.emplace_back(); }
+
+void emulated_wait_for_copies(int but) {
+  auto& groups = block.fibers[block.current].copies;
+  while (groups.size() > static_cast<std::size_t>(but) + 1) {
+    for (const auto& copy : groups.front())
+      copy();
+    groups.pop_front();
+  }
 }

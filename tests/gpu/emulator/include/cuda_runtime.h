@@ -16,6 +16,7 @@
 #define __device__
 #define __host__
 #define __shared__ static  // one block runs at a time
+#define __launch_bounds__(threads)
 
 struct dim3 {
   unsigned x = 1, y = 1, z = 1;
@@ -36,6 +37,14 @@ void* emulated_shared_memory();
 /// The eight bytes that lane `source` of the calling thread's warp hands in, in the same call.
 std::uint64_t emulated_shuffle(unsigned mask, std::uint64_t bits, unsigned source);
 unsigned emulated_lane();
+
+// The matrix units' instructions, by the PTX ISA's tables of which lane holds what; see gpu/kernels/matrix_units.hpp.
+void emulated_multiply_add(float* sums, const std::uint32_t* left, const std::uint32_t* right);
+void emulated_load_matrices(std::uint32_t* to, const void* row, bool transposed);
+// Copies arrive when they are waited for, and not before.
+void emulated_copy_ahead(void* to, const void* from, bool exists);
+void emulated_end_copy_group();
+void emulated_wait_for_copies(int but);
 
 template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int lane_mask) {

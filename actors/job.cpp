@@ -96,6 +96,25 @@ void check_store(const job_inputs& inputs, const job_context& context) {
   context.store->make_ready();
 }
 
+/// A job that fails may be in the midst of a cut. Its destructor removes what there is of one.
+class unfinished_cut {
+ public:
+  explicit unfinished_cut(job_context_ptr context) : context_(std::move(context)) {}
+  ~unfinished_cut() {
+    try {
+      if (context_->store)
+        context_->store->discard_unpublished();
+    } catch (const system_error&) {
+      // Whoever resumes tries again, and reports it.
+    }
+  }
+  unfinished_cut(const unfinished_cut&) = delete;
+  unfinished_cut& operator=(const unfinished_cut&) = delete;
+
+ private:
+  job_context_ptr context_;
+};
+
 /// The nodes of a job, from the first that joins to the last that leaves.
 class job_nodes {
  public:
@@ -205,6 +224,7 @@ job_summary run_job(const job_inputs& inputs, const job_settings& settings, cons
   const auto status = std::make_shared<job_status>();
   const auto log = std::make_shared<job_log>(*context, on ? status->listen(observer) : observer);
 
+  const unfinished_cut unfinished(context);  // outlives the actors that write
   bounded_system world{wind_down};
   auto& system = world.get();
   caf::error failure;

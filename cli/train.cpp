@@ -175,6 +175,8 @@ exit_code train(const train_options& options) {
 
   const auto model = std::make_shared<const troupe::model>(make_transformer(run.model));
   directory->open(print_run_file(run, true));
+  if (!cluster)
+    cluster_file::remove(directory->path());  // of a head that was killed
   people.say(data->summary());
   people.say(fmt::format("{} | {} parameters | {}", run.name,
                          format_quantity(static_cast<double>(model->parameters().count())),

@@ -40,7 +40,8 @@ bool comes_true(Condition condition, std::chrono::milliseconds within = long_eno
   return condition();
 }
 
-/// A process of the command, with its output in files of its folder. One that was not waited for is killed.
+/// A process of the command, with its output and its temporary files in its folder. One that was not waited for is
+/// killed.
 class process {
  public:
   /// `name` tells the outputs of several processes in one folder apart; `runner` runs the command, where something must.
@@ -58,8 +59,8 @@ class process {
     pointers.push_back(nullptr);
     id_ = fork();
     if (id_ == 0) {
-      if (chdir(folder.path().c_str()) != 0 || dup2(creat(out_.c_str(), 0600), STDOUT_FILENO) < 0 ||
-          dup2(creat(err_.c_str(), 0600), STDERR_FILENO) < 0)
+      if (chdir(folder.path().c_str()) != 0 || setenv("TMPDIR", folder.path().c_str(), 1) != 0 ||
+          dup2(creat(out_.c_str(), 0600), STDOUT_FILENO) < 0 || dup2(creat(err_.c_str(), 0600), STDERR_FILENO) < 0)
         _exit(99);
       execv(pointers[0], pointers.data());
       _exit(98);

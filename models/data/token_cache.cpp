@@ -1,5 +1,6 @@
 #include "models/data/token_cache.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -89,11 +90,16 @@ token_cache_writer::token_cache_writer(std::filesystem::path path, const digest&
       vocabulary_(tokens.size()) {
   std::error_code failure;
   std::filesystem::create_directories(path_.parent_path(), failure);
-  std::string aside = path_.string() + ".XXXXXX";
-  const int descriptor = mkstemp(aside.data());
+  // Without a name, a file goes with its writer, killed or not. Some file systems, such as NFS, know no such files.
+  int descriptor = open(path_.parent_path().c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+  if (descriptor < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {
+    std::string aside = path_.string() + ".XXXXXX";
+    descriptor = mkostemp(aside.data(), O_CLOEXEC);
+    if (descriptor >= 0)
+      aside_ = aside;
+  }
   if (descriptor < 0)
     fail("make a file beside it");
-  aside_ = aside;
   file_.reset(fdopen(descriptor, "wb"));
   const header blank{};
   if (std::fwrite(&blank, sizeof blank, 1, file_.get()) != 1)
@@ -125,11 +131,25 @@ void token_cache_writer::publish() {
   h.self = content_hash().add(bytes_of(h)).value();
   std::rewind(file_.get());
   if (std::fwrite(&h, sizeof h, 1, file_.get()) != 1 || fchmod(fileno(file_.get()), 0644) != 0 ||
-      std::fclose(file_.release()) != 0)
+      std::fflush(file_.get()) != 0)
+    fail("write");
+  if (aside_.empty())
+    give_name();
+  if (std::fclose(file_.release()) != 0)
     fail("write");
   if (std::rename(aside_.c_str(), path_.c_str()) != 0)
     fail("rename a file to this");
   aside_.clear();
+}
+
+/// One that only this process uses: a file cannot be linked over another, only renamed.
+void token_cache_writer::give_name() {
+  const auto aside = fmt::format("{}.{}", path_.string(), getpid());
+  const auto self = fmt::format("/proc/self/fd/{}", fileno(file_.get()));
+  unlink(aside.c_str());
+  if (linkat(AT_FDCWD, self.c_str(), AT_FDCWD, aside.c_str(), AT_SYMLINK_FOLLOW) != 0)
+    fail("name a file beside it");
+  aside_ = aside;
 }
 
 void token_cache_writer::write(const void* data, std::size_t size_bytes) {

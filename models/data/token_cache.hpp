@@ -26,7 +26,8 @@ struct tokenized_corpus {
 tokenized_corpus read_token_cache(const std::filesystem::path& path, const digest& key);
 
 /// Writes aside and renames at the end: the file at `path` is whole or not there, whatever happens, and processes that
-/// write the same file at once do the same work twice but do no harm. Throws system_error where the disk fails.
+/// write the same file at once do the same work twice but do no harm. Of a writer that was killed nothing is left where
+/// the file system knows files without a name (tmpfs, ext4, xfs, btrfs). Throws system_error where the disk fails.
 class token_cache_writer {
  public:
   token_cache_writer(std::filesystem::path path, const digest& key, const tokenizer& tokens);
@@ -40,10 +41,11 @@ class token_cache_writer {
   void publish();
 
  private:
+  void give_name();
   void write(const void* data, std::size_t size_bytes);
   [[noreturn]] void fail(const char* what) const;
 
-  std::filesystem::path path_, aside_;
+  std::filesystem::path path_, aside_;  // aside_ is empty while the file has no name
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file_;
   digest key_;
   std::string kind_;

@@ -1,12 +1,14 @@
 /// What a cluster costs and what a lost node costs, measured on the real command and real processes of this machine.
 ///
-///     build/bin/bench_cluster [recovery] [drain] [goodput] [scaling] [--kills N] [--seconds S] [--python PATH] [--keep]
+///     build/bin/bench_cluster [recovery] [drain] [goodput] [scaling] [--kills N] [--drains N] [--seconds S]
+///                             [--python PATH] [--keep]
 ///
 /// The model has 10.6 million parameters (6 layers, 384 channels); 3 nodes, 3 lanes, 3 shards, synchronous.
 ///
 ///     recovery   SIGKILL of a node at random, N times (20): from the signal to the next step that is completed after
 ///                its loss was noticed. The steps since the last cut are computed again.
-///     drain      SIGTERM of a node: until its process has exited, having handed over what lived there
+///     drain      SIGTERM of a node, N times (10), of three and of two: until its process has exited, having handed over
+///                what lived there
 ///     goodput    a node killed every 15 s for S seconds (300), replaced after 5 s: steps that lasted a second, beside
 ///                the undisturbed rate times the mean number of nodes that were up
 ///     scaling    tokens a second of two nodes of one thread each, beside one, of the same model and batch; the same in
@@ -149,10 +151,12 @@ class run {
 bool is_step(const json& line) { return line["kind"] == "step"; }
 /// An actor on a node: supervisors and the checkpoint writer live beside the coordinator.
 bool is_loss(const json& line) { return line["kind"] == "ended" && line["supervisor"] != "root"; }
+
 struct bench {
   fs::path command, folder;
   std::string data;
   int kills = 20;
+  std::size_t drains = 10;
   double seconds = 300.0;
   std::string python;       ///< that imports torch; empty: PyTorch takes no part
   std::string environment;  ///< of PyTorch's BLAS, which misdetects some processors
@@ -215,25 +219,28 @@ struct bench {
 
   void drain() {
     std::vector<double> times;
-    const auto job = start("drain");
-    for (int i = 0; i < 5; ++i) {
-      const auto nodes = job->nodes();
-      if (nodes.empty())
-        break;
-      const auto begin = clock_type::now();
-      const auto leaver = nodes[random() % nodes.size()];
-      kill(leaver, SIGTERM);
-      const auto is_there = [&] {
-        const auto now = job->nodes();
-        return std::find(now.begin(), now.end(), leaver) != now.end();
-      };
-      while (is_there() && seconds_since(begin) < 60.0)
-        std::this_thread::sleep_for(std::chrono::milliseconds{5});
-      times.push_back(seconds_since(begin));
-      if (job->nodes().size() < 2)
-        break;  // who leaves in peace is not replaced
+    std::size_t rollbacks = 0;
+    while (times.size() < drains) {
+      const auto job = start(fmt::format("drain-{}", times.size()));
+      // Who leaves in peace is not replaced, and the last one finds nobody to hand its work to.
+      for (auto nodes = job->nodes(); nodes.size() > 1 && times.size() < drains; nodes = job->nodes()) {
+        std::this_thread::sleep_for(std::chrono::milliseconds{1'000 + random() % 1'000});
+        const auto leaver = nodes[random() % nodes.size()];
+        const auto begin = clock_type::now();
+        kill(leaver, SIGTERM);
+        const auto is_there = [&] {
+          const auto now = job->nodes();
+          return std::find(now.begin(), now.end(), leaver) != now.end();
+        };
+        while (is_there() && seconds_since(begin) < 60.0)
+          std::this_thread::sleep_for(std::chrono::milliseconds{5});
+        times.push_back(seconds_since(begin));
+      }
+      for (const auto& each : job->lines())
+        rollbacks += each.content["kind"] == "rollback";
     }
-    fmt::print("drain: from SIGTERM to exit {:.3f} s (median of {})\n", median(times), times.size());
+    fmt::print("drain: from SIGTERM to exit {:.3f} s (median of {}; {:.3f} at worst); {} rolled back\n", median(times),
+               times.size(), std::ranges::max(times), rollbacks);
   }
 
   void goodput() {
@@ -358,6 +365,8 @@ int main(int argc, char** argv) {
     const std::string word = argv[i];
     if (word == "--kills" && i + 1 < argc)
       all.kills = std::stoi(argv[++i]);
+    else if (word == "--drains" && i + 1 < argc)
+      all.drains = std::stoul(argv[++i]);
     else if (word == "--seconds" && i + 1 < argc)
       all.seconds = std::stod(argv[++i]);
     else if (word == "--python" && i + 1 < argc)

@@ -52,6 +52,7 @@ const std::map<std::string, std::function<std::unique_ptr<contestant>()>> makers
     {"ucx", make_ucx},
 #endif
     {"caf", make_caf},
+    {"sockets", make_sockets},
 };
 
 struct figures {
@@ -207,7 +208,7 @@ int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::stoi(argv[1]) : 5;
   std::vector<std::string> names(argv + std::min(argc, 2), argv + argc);
   if (names.empty())
-    for (const char* each : {"troupe", "troupe-tls", "ucx", "caf"})
+    for (const char* each : {"troupe", "sockets", "ucx", "caf", "troupe-tls"})
       if (makers.contains(each))
         names.push_back(each);
   std::map<std::string, std::vector<figures>> all;

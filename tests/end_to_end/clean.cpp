@@ -1,49 +1,151 @@
-/// What is left when a job on a cluster has ended, however it ended: its run directory, and nothing else.
+/// What is left when a job has ended, however it ended: its run directory, and nothing else.
 
 #include <regex>
 #include <set>
 #include <sstream>
 
 #include "tests/end_to_end/cluster_run.hpp"
+#include "tests/end_to_end/leftovers.hpp"
 
 using namespace troupe;
 
 namespace {
 
-std::set<std::string> names_in(const std::filesystem::path& folder) {
-  std::set<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(folder))
-    names.insert(entry.path().filename().string());
-  return names;
+using names = std::set<std::string>;
+
+names with(names some, const std::string& one) {
+  some.insert(one);
+  return some;
 }
 
-const std::set<std::string> of_a_run{"config.toml", "metrics.jsonl", "events.jsonl", "checkpoints", "nodes"};
+/// The three ways to run a job: in one process, on processes that the head starts, on nodes that join it.
+enum class kind { alone, with_processes, with_nodes };
 
-const std::set<std::string> expected_beside{"runs", "cache", "text.txt", "small.toml"};
+struct job {
+  static constexpr int node_count = 3;
 
-void require_clean(const scratch_folder& folder, std::set<std::string> expected) {
-  CHECK(comes_true([&] { return processes_in(folder).empty(); }, std::chrono::seconds(10)));
-  CHECK(names_in(run_folder(folder)) == expected);
-  for (const auto& name : names_in(folder.path()))  // what the tests themselves put there, and no more
-    CHECK_MESSAGE((expected_beside.contains(name) || name.ends_with("out") || name.ends_with("err")), name);
+  job(const scratch_folder& folder, kind how, const arguments& words) : how(how), left(folder) {
+    const auto count = std::to_string(node_count);
+    const arguments places[] = {{}, {"--nodes", count}, {"--listen", "127.0.0.1:0", "--min-nodes", count}};
+    head = std::make_unique<process>(folder, words + places[static_cast<int>(how)]);
+    for (int i = 0; how == kind::with_nodes && i < node_count; ++i)
+      nodes.push_back(start_node(folder, head_endpoint(folder), fmt::format("node-{}", i), {"--rejoin-within", "1"}));
+  }
+
+  /// Looks at all that the job holds in the midst of its work.
+  void look() {
+    REQUIRE(reaches(*head, 50));
+    left.look(how == kind::alone ? 0 : 1 + node_count);
+  }
+
+  void require_ended(int head_code, int node_code) const {
+    INFO(head->err());
+    CHECK(head->wait() == head_code);
+    for (const auto& node : nodes) {
+      INFO(node->err());
+      CHECK(node->wait() == node_code);
+    }
+    left.require_none();
+  }
+
+  /// What there is of the run when it is over.
+  names files() const {
+    const names of_any{"config.toml", "metrics.jsonl", "events.jsonl", "checkpoints"};
+    return how == kind::with_processes ? with(of_any, "nodes") : of_any;
+  }
+
+  const kind how;
+  leftovers left;
+  std::unique_ptr<process> head;
+  std::vector<std::unique_ptr<process>> nodes;
+};
+
+/// Nothing but the run, what the tests themselves put there, and the corpus' tokens, which the next run is to find.
+void require_files(const scratch_folder& folder, const names& of_the_run) {
+  CHECK(names_in(run_folder(folder)) == of_the_run);
+  for (const auto& name : names_in(folder.path()))
+    CHECK_MESSAGE((names{"runs", "cache", "text.txt", "small.toml"}.contains(name) || name.ends_with("out") ||
+                   name.ends_with("err")),
+                  name);
+  for (const auto& name : names_in(folder.path() / "cache"))
+    CHECK_MESSAGE(name.ends_with(".tokens"), name);
   for (const auto& name : names_in(run_folder(folder) / "checkpoints"))
-    CHECK(name.starts_with("step-"));
+    CHECK_MESSAGE(name.starts_with("step-"), name);
 }
 
-std::set<std::string> with(std::set<std::string> names, const std::string& one) {
-  names.insert(one);
-  return names;
+template <class Test>
+void for_each_kind(Test test) {
+  for (const auto how : {kind::alone, kind::with_processes, kind::with_nodes}) {
+    CAPTURE(static_cast<int>(how));
+    const scratch_folder folder;
+    prepare(folder);
+    test(folder, how);
+  }
 }
+
+const auto endless = cluster_job(1'000'000);
 
 }  // namespace
 
 TEST_CASE("clean: after success") {
+  for_each_kind([](const scratch_folder& folder, kind how) {
+    job it(folder, how, cluster_job(1000));
+    it.look();
+    it.require_ended(0, 0);
+    require_files(folder, with(it.files(), "summary.json"));
+  });
+}
+
+TEST_CASE("clean: after failure") {
+  for_each_kind([](const scratch_folder& folder, kind how) {
+    job it(folder, how, endless + arguments{"supervision.intensity=0", "--chaos", "shard/0@1000"});
+    it.look();
+    it.require_ended(4, 0);
+    CHECK(says(it.head->err(), "shard/0"));
+    require_files(folder, it.files());
+  });
+}
+
+TEST_CASE("clean: after Ctrl-C, which saves a cut first; the run goes on from there") {
+  for_each_kind([](const scratch_folder& folder, kind how) {
+    for (const auto& more : {arguments{}, arguments{"--resume"}}) {
+      job it(folder, how, endless + more);
+      it.look();
+      it.head->signal(SIGINT);
+      it.require_ended(6, 0);
+      CHECK(lines_of(it.head->out()).back()["first_step"].get<int>() >= (more.empty() ? 0 : 50));
+      require_files(folder, with(it.files(), "summary.json"));
+    }
+  });
+}
+
+TEST_CASE("clean: after SIGKILL of the head; what it was about to write goes when the run goes on") {
+  for_each_kind([](const scratch_folder& folder, kind how) {
+    const auto always_writing = endless + arguments{"checkpoint.every=1"};
+    job it(folder, how, always_writing);
+    it.look();
+    if (how == kind::with_processes)
+      kill(ready_nodes(folder).front().process, SIGSTOP);
+    it.head->signal(SIGKILL);
+    it.require_ended(1000 + SIGKILL, 5);
+    if (how != kind::alone) {
+      const auto late = run(folder, {"status", "runs/small"});
+      CHECK(late.code == 5);
+      CHECK(says(late.err, "--resume"));
+    }
+    const process resumed(folder, always_writing + arguments{"--resume"});
+    REQUIRE(reaches(resumed, 51));
+    resumed.signal(SIGTERM);
+    CHECK(resumed.wait() == 6);
+    require_files(folder, with(it.files(), "summary.json"));
+  });
+}
+
+TEST_CASE("clean: the logs of all processes can be read by a machine, line by line") {
   const scratch_folder folder;
   prepare(folder);
   summary_of(process(folder, cluster_job(200) + arguments{"--nodes", "3"}));
-  require_clean(folder, with(of_a_run, "summary.json"));
-  CHECK(names_in(run_folder(folder) / "nodes") == std::set<std::string>{"node-1.log", "node-2.log", "node-3.log"});
-  // Each line of each log can be read by a machine.
+  CHECK(names_in(run_folder(folder) / "nodes") == names{"node-1.log", "node-2.log", "node-3.log"});
   const std::regex form(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z level=(info|warn|error)( node=\d+)?)"
                         R"(( actor=\S+ incarnation=\d+)? event=\w+( msg=([^\s"]+|"([^"\\]|\\.)*"))?)");
   for (const auto& log : {folder.path() / "err", run_folder(folder) / "nodes" / "node-1.log"}) {
@@ -56,47 +158,17 @@ TEST_CASE("clean: after success") {
   CHECK(says(read_file(run_folder(folder) / "nodes" / "node-1.log"), " incarnation=1 event=started"));
 }
 
-TEST_CASE("clean: after failure") {
-  const scratch_folder folder;
-  prepare(folder);
-  const auto failed = run(folder, cluster_job(200) + arguments{"--nodes", "2", "supervision.intensity=0", "--chaos", "shard/0@50"});
-  CHECK(failed.code == 4);
-  CHECK(says(failed.err, "shard/0"));
-  require_clean(folder, of_a_run);
-}
-
-TEST_CASE("clean: after Ctrl-C, which saves a cut first") {
-  const scratch_folder folder;
-  prepare(folder);
-  const auto words = cluster_job(1'000'000) + arguments{"--nodes", "2"};
-  {
-    const process head(folder, words);
-    REQUIRE(reaches(head, 50));
-    head.signal(SIGINT);
-    CHECK(head.wait() == 6);
-  }
-  require_clean(folder, with(of_a_run, "summary.json"));
-  SUBCASE("and the run goes on from there") {
-    const process head(folder, words + arguments{"--resume"});
-    REQUIRE(reaches(head, 51));
-    head.signal(SIGTERM);
-    CHECK(head.wait() == 6);
-    CHECK(lines_of(head.out()).back()["first_step"] >= 50);
-    require_clean(folder, with(of_a_run, "summary.json"));
-  }
-}
-
 TEST_CASE("clean: after a second Ctrl-C, which saves nothing") {
   const scratch_folder folder;
   prepare(folder);
-  const process head(folder, cluster_job(1'000'000) + arguments{"--nodes", "2"});
-  REQUIRE(reaches(head, 50));
+  job it(folder, kind::with_processes, endless);
+  it.look();
   kill(ready_nodes(folder).front().process, SIGSTOP);  // so that there is no cut before the second signal
-  head.signal(SIGINT);
+  it.head->signal(SIGINT);
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  head.signal(SIGINT);
-  CHECK(head.wait() == 130);
-  require_clean(folder, of_a_run);
+  it.head->signal(SIGINT);
+  it.require_ended(130, 0);
+  CHECK(!names_in(run_folder(folder)).contains("cluster.json"));
 }
 
 TEST_CASE("clean: after Ctrl-C while the head waits for nodes") {
@@ -109,20 +181,6 @@ TEST_CASE("clean: after Ctrl-C while the head waits for nodes") {
   CHECK(says(head.err(), "nothing was trained"));
   CHECK(!says(head.err(), "fault of troupe"));
   CHECK(!names_in(run_folder(folder)).contains("cluster.json"));
-}
-
-TEST_CASE("clean: after SIGKILL of the head, stopped nodes included") {
-  const scratch_folder folder;
-  prepare(folder);
-  const process head(folder, cluster_job(1'000'000) + arguments{"--nodes", "2"});
-  REQUIRE(reaches(head, 50));
-  kill(ready_nodes(folder).front().process, SIGSTOP);
-  head.signal(SIGKILL);
-  head.wait();
-  CHECK(comes_true([&] { return processes_in(folder).empty(); }));
-  const auto late = run(folder, {"status", "runs/small"});
-  CHECK(late.code == 5);
-  CHECK(says(late.err, "--resume"));
 }
 
 TEST_CASE("clean: a node that cannot take part says why, leaves, and disturbs nobody") {
@@ -150,7 +208,7 @@ TEST_CASE("clean: a job whose own processes cannot take part fails with their re
   const process head(folder, cluster_job(200) + arguments{"--nodes", "2", "data.path=/dev/stdin"}, {}, with_input);
   CHECK(head.wait() == 3);
   CHECK(says(head.err(), "error: /dev/stdin: the head's data cannot be opened on this node"));
-  require_clean(folder, of_a_run);
+  CHECK(comes_true([&] { return processes_in(folder).empty(); }));
 }
 
 TEST_CASE("clean: a node that drains while the job ends leaves as it was told to, whichever comes first") {

@@ -16,6 +16,7 @@ void require_refused(const arguments& words, int code, const std::vector<std::st
   CAPTURE(words.back());
   CHECK(ended.code == code);
   CHECK(says(ended.err, "error: "));
+  CHECK(!std::filesystem::exists(folder.path() / "runs"));
   for (const auto& part : parts)
     CHECK_MESSAGE(says(ended.err, part), part);
 }

@@ -51,6 +51,7 @@ inline std::vector<tensor> make_sources() {
 std::unique_ptr<contestant> make_troupe();
 std::unique_ptr<contestant> make_troupe_tls();
 std::unique_ptr<contestant> make_caf();
+std::unique_ptr<contestant> make_sockets();
 #ifdef TROUPE_BENCH_UCX
 std::unique_ptr<contestant> make_ucx();
 #endif

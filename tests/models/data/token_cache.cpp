@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <fstream>
 #include <iterator>
 
@@ -67,9 +68,21 @@ TEST_CASE("a cache gives back tokens and tokenizer, in 2 or 4 bytes a token") {
 TEST_CASE("a writer that does not publish leaves nothing behind") {
   const corpus_folder folder;
   {
-    token_cache_writer out(folder / "cache/x.tokens", {1, 1}, *make_byte_tokenizer());
-    CHECK(files_in(folder / "cache").size() == 1);
+    const token_cache_writer out(folder / "cache/x.tokens", {1, 1}, *make_byte_tokenizer());
   }
+  CHECK(files_in(folder / "cache").empty());
+}
+
+TEST_CASE("a writer that is killed leaves nothing behind") {
+  const corpus_folder folder;
+  const auto writer = fork();
+  if (writer == 0) {
+    const token_cache_writer out(folder / "cache/x.tokens", {1, 1}, *make_byte_tokenizer());
+    raise(SIGKILL);
+  }
+  int status = 0;
+  REQUIRE(waitpid(writer, &status, 0) == writer);
+  CHECK(WIFSIGNALED(status));
   CHECK(files_in(folder / "cache").empty());
 }
 

@@ -43,7 +43,7 @@ using namespace troupe::bench;
 using clock_type = std::chrono::steady_clock;
 
 constexpr std::uint64_t ping = 1, pong = 2, count_to = 3, counted = 4, send_bulks = 5, quit = 6, ready = 7;
-constexpr std::uint64_t round_trips = 2'000, bulks = 100;
+constexpr std::uint64_t round_trips = 2'000, bulks = 200;
 
 const std::map<std::string, std::function<std::unique_ptr<contestant>()>> makers = {
     {"troupe", make_troupe},

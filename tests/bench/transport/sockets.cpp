@@ -110,7 +110,13 @@ class socket_contestant final : public contestant {
 
   /// False: the other side has gone.
   bool read_all(void* into, std::size_t size) {
-    return ::recv(link_, into, size, MSG_WAITALL) == static_cast<ssize_t>(size);
+    for (std::size_t done = 0; done < size;) {
+      const auto got = ::recv(link_, static_cast<std::byte*>(into) + done, size - done, 0);
+      if (got <= 0)
+        return false;
+      done += static_cast<std::size_t>(got);
+    }
+    return true;
   }
 
   void write_all(const void* from, std::size_t size) {

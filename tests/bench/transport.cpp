@@ -1,15 +1,17 @@
-/// Times messages between two processes over loopback: Troupe's tcp_network, plain and encrypted, bare UCX active
-/// messages over TCP (where libucx was found), and CAF's own wire, in turns.
+/// Times messages between two processes over loopback: Troupe's tcp_network, plain and encrypted, a bare socket (what
+/// blocking calls reach on this machine), bare UCX active messages over TCP (where libucx was found), and CAF's own wire,
+/// in turns.
 ///
-///     build/bin/bench_transport [ROUNDS] [NAME...]     5 rounds; NAME: troupe, troupe-tls, ucx, caf
+///     build/bin/bench_transport [ROUNDS] [NAME...]     5 rounds; NAME: troupe, sockets, ucx, caf, troupe-tls
 ///
 ///                 round trip us   one way GB/s   each way GB/s
-///     troupe                9.0           5.76            2.45
+///     troupe               12.0           5.30            3.22
+///     sockets               4.9           3.05            1.79
+///     ucx                   8.3           3.65            1.74
+///     caf                  33.8           1.79            0.51
 ///     troupe-tls           15.0           1.25            0.66
-///     ucx                  46.4           2.37            1.07
-///     caf                  28.3           1.27            0.39
 ///
-/// (on 2 cores that were busy with other things; on idle ones a round trip waits for two of them to wake up.)
+/// (on 2 cores; on idle ones a round trip waits for two of them to wake up.)
 ///
 /// round trip: the median of small messages sent to and fro one at a time, each answered by the thread that received
 /// it. one way: messages of 4 MB from one process to the other. each way: the same in both directions at once; the sum

@@ -28,10 +28,12 @@ void inject(chaos_settings::fault how, const std::string& name, const caf::actor
     send_exit(victim, caf::error{static_cast<std::uint8_t>(how), category, caf::make_message(name)});
 }
 
-void obey_chaos(caf::scheduled_actor* self) {
-  self->set_exit_handler([](caf::scheduled_actor* me, caf::exit_msg& message) {
+void obey_chaos(caf::scheduled_actor* self, std::function<void(const caf::error&)> before_end) {
+  self->set_exit_handler([before_end = std::move(before_end)](caf::scheduled_actor* me, caf::exit_msg& message) {
     if (message.reason && message.reason.category() == category)
       fail_as_told(static_cast<chaos_settings::fault>(message.reason.code()), root_cause(message.reason));
+    if (before_end)
+      before_end(message.reason);
     caf::scheduled_actor::default_exit_handler(me, message);
   });
 }

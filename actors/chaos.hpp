@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -13,8 +14,9 @@ namespace troupe {
 /// Tells an actor, here or on another node, to fail.
 void inject(chaos_settings::fault how, const std::string& name, const caf::actor& victim);
 
-/// Lets `inject` reach `self`. Call it where the behavior is made.
-void obey_chaos(caf::scheduled_actor* self);
+/// Lets `inject` reach `self`. Call it where the behavior is made. `before_end` gets the reason for which it is told to
+/// end, on its thread.
+void obey_chaos(caf::scheduled_actor* self, std::function<void(const caf::error&)> before_end = {});
 
 /// What happens to an actor of this name now, on the thread of whom it happens to: throws, or never returns.
 [[noreturn]] void fail_as_told(chaos_settings::fault how, const std::string& name);

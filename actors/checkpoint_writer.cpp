@@ -4,6 +4,7 @@
 #include <set>
 
 #include "actors/chaos.hpp"
+#include "actors/job_journal.hpp"
 #include "runtime/background.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
@@ -25,11 +26,14 @@ checkpoint_writer_actor::behavior_type behave(checkpoint_writer_actor::stateful_
                                               const job_context_ptr& context, const caf::actor& coordinator) {
   keep_exceptions(self);
   obey_chaos(self);
-  context->store->discard_unpublished();
+  // Whoever has taken the run over writes its cuts in the same folder.
+  const auto owns_run = [journal = context->journal] { return !journal || journal->is_ours(); };
+  if (owns_run())
+    context->store->discard_unpublished();
   return {
       [=](const write_part& message) {
         auto& state = self->state;
-        if (message.epoch < state.epoch)
+        if (message.epoch < state.epoch || !owns_run())
           return;
         if (message.epoch > state.epoch || message.step != state.step) {
           if (!state.written.empty())
@@ -45,6 +49,8 @@ checkpoint_writer_actor::behavior_type behave(checkpoint_writer_actor::stateful_
           state.spent += std::chrono::steady_clock::now() - begin;
           return;
         }
+        if (!owns_run())
+          return;
         cut_manifest manifest;
         manifest.step = message.step;
         manifest.epoch = message.epoch;

@@ -1,16 +1,20 @@
 #include "actors/cluster_job.hpp"
 
+#include <set>
+
 #include <fmt/format.h>
 
 #include "actors/checkpoint_writer.hpp"
 #include "actors/coordinator.hpp"
 #include "actors/data_loader.hpp"
 #include "actors/evaluator.hpp"
+#include "actors/job_journal.hpp"
 #include "actors/job_memory.hpp"
 #include "actors/keeper.hpp"
 #include "actors/kept_cuts.hpp"
 #include "actors/parameter_shard.hpp"
 #include "actors/replica.hpp"
+#include "actors/surviving_cuts.hpp"
 
 namespace troupe {
 
@@ -98,6 +102,7 @@ node_id home_of(cluster_board& board, role who) {
     case role_kind::evaluator:
       return board.home_of_evaluator();
     case role_kind::writer:
+    case role_kind::survivor:
     case role_kind::other:
       break;
   }
@@ -138,6 +143,19 @@ job_places places_on(std::shared_ptr<cluster_head> head, job_context_ptr context
     return home == head_node ? std::string{"the head"} : fmt::format("node {}", home);
   };
   places.membership = head->membership();
+  places.survivors = [head, shards = context->layout.shard_count()](const caf::actor& coordinator,
+                                                                    std::uint64_t incarnation) {
+    std::vector<survivor> found;
+    for (const auto& node : head->board().nodes()) {
+      if (node.kept.empty() || node.state == node_state::gone)
+        continue;
+      const auto holder = head->spawn_on(node.id, {name_of({role_kind::survivor}), incarnation, coordinator});
+      for (const auto shard : node.kept)
+        if (shard < shards)
+          found.push_back({shard, holder});
+    }
+    return found;
+  };
   return places;
 }
 
@@ -145,6 +163,37 @@ local_spawner spawner_for(job_context_ptr context) {
   return [context = std::move(context)](caf::actor_system& system, const spawn_actor& what) {
     return spawn_role(system, context, role_of(what.name), what.incarnation, what.owner);
   };
+}
+
+prepared_job prepare_with(std::shared_ptr<surviving_cuts> survivors, const job_context& context,
+                          const prepare_job& what) {
+  survivors->serve(what.from_before);
+  auto mine = context;
+  if (!what.from_before.run.empty())
+    mine.survivors = survivors;
+  return {spawner_for(std::make_shared<const job_context>(std::move(mine))), survivors->shards(),
+          [survivors] { survivors->clear(); }};
+}
+
+inheritance inheritance_of(const job_context& context) {
+  if (!context.journal)
+    return {};
+  // Where a run is resumed with other shards, parts of the old ones are none of the new ones'.
+  return {fmt::format("{} {} {}", context.journal->run(), context.inputs.data->fingerprint(),
+                      context.layout.shard_count()),
+          context.journal->in_memory()};
+}
+
+std::vector<std::uint32_t> shards_not_kept(const cluster_board& board, const job_context& context) {
+  std::set<std::uint32_t> kept;
+  for (const auto& node : board.nodes())
+    if (node.state != node_state::gone)
+      kept.insert(node.kept.begin(), node.kept.end());
+  std::vector<std::uint32_t> missing;
+  for (std::uint32_t shard = 0; shard < context.layout.shard_count(); ++shard)
+    if (kept.count(shard) == 0)
+      missing.push_back(shard);
+  return missing;
 }
 
 std::vector<job_document> to_documents(const std::map<std::string, std::string>& named) {

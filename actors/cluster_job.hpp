@@ -26,6 +26,16 @@ job_places places_on(std::shared_ptr<cluster_head> head, job_context_ptr context
 /// For a node: spawns actors of the job in its process.
 local_spawner spawner_for(job_context_ptr context);
 
+/// The same for a process that keeps parts of cuts in `survivors` while it has no head.
+prepared_job prepare_with(std::shared_ptr<surviving_cuts> survivors, const job_context& context,
+                          const prepare_job& what);
+
+/// What nodes may hold of this job's run; nothing where it has no journal.
+inheritance inheritance_of(const job_context& context);
+
+/// Of which shards no node on the board has its part of the cut that was asked for.
+std::vector<std::uint32_t> shards_not_kept(const cluster_board& board, const job_context& context);
+
 std::vector<job_document> to_documents(const std::map<std::string, std::string>& named);
 std::map<std::string, std::string> from_documents(const std::vector<job_document>& documents);
 

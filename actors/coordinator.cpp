@@ -46,6 +46,7 @@ coordinator::coordinator(coordinator_actor::pointer self, job_context_ptr contex
   tree_ = spawn_job_tree(self_->system(), *context_, places_.spawn, born.names, me_,
                          places_.settle_keepers != nullptr);
   self_->link_to(tree_);  // either takes the other down
+  self_->set_down_handler([this](const caf::down_msg& down) { lose_survivor(down.source); });
   watch_for_stalls();
 }
 
@@ -211,6 +212,7 @@ coordinator_actor::behavior_type behave(coordinator_actor::stateful_pointer<coor
         // A rollback overtook the last pull; the end is reached again.
       },
       [&body](const stop_job& message) { body->on(message); },
+      [](const show_life& message) { *message.lives = true; },
       [&body](const node_ready& message) { body->on(message); },
       [&body](const node_leaving& message) { body->on(message); },
       [&body](const cut_wanted& message) { body->on(message); },

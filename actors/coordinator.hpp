@@ -18,6 +18,8 @@
 ///     writer      started again                                                    at most one cut
 ///     coordinator started again with all below it, from the last cut               the steps since then, to be repeated
 ///     node        whoever lived there is started on another, as above              as above, for all of them together
+///     head        another process resumes the job (job_journal.hpp), from the
+///                 newest cut in nodes' memory (surviving_cuts.hpp) or on disk      the steps since then, to be repeated
 ///
 /// Without a cut, "the last cut" is the job's start. Where it is taken from: shards that live hold their parts
 /// themselves, and those of lost shards are with their keepers on other nodes (keeper.hpp); what nobody holds in memory
@@ -32,6 +34,7 @@
 /// node at the next cut, off a node that must leave at a cut taken for it. The number of lanes never changes, so that
 /// the mathematics never does.
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -53,6 +56,11 @@ namespace troupe {
 /// Finish the steps that were begun, make a cut, end.
 struct stop_job {};
 
+/// From coordinator_watch, in this process: say that you are not stuck.
+struct show_life {
+  std::shared_ptr<std::atomic<bool>> lives;
+};
+
 /// To the listener: the job is done, its tree stopped; the log holds the summary.
 struct job_done {};
 
@@ -63,6 +71,7 @@ using coordinator_actor =
                      caf::reacts_to<cut_kept>, caf::reacts_to<restore_failed>, caf::reacts_to<backup_begun>,
                      caf::reacts_to<backup_lost>,
                      caf::reacts_to<parameters>, caf::reacts_to<pull_too_late>, caf::reacts_to<stop_job>,
+                     caf::reacts_to<show_life>,
                      caf::reacts_to<node_ready>, caf::reacts_to<node_leaving>, caf::reacts_to<cut_wanted>>;
 
 /// Goes on from the newest good cut in the context's store; from the beginning where there is none.
@@ -72,4 +81,5 @@ caf::actor spawn_coordinator(caf::actor_system& system, job_context_ptr context,
 }  // namespace troupe
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::stop_job)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::show_life)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::job_done)

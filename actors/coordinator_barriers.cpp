@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "actors/coordinator_body.hpp"
+#include "actors/job_journal.hpp"
 #include "runtime/system.hpp"
 
 namespace troupe {
@@ -38,6 +39,8 @@ void coordinator::on(const snapshot_taken& message) {
   kept_.note_own(message.shard, message.step);
   cut_->pause_seconds = std::max(cut_->pause_seconds, message.pause_seconds);
   cut_->taken_by_all = std::all_of(cut_->taken.begin(), cut_->taken.end(), [](bool taken) { return taken; });
+  if (cut_->taken_by_all && context_->journal)
+    context_->journal->note_cut({epoch_, message.step});
   work_at_barrier();
 }
 

@@ -67,6 +67,14 @@ class coordinator {
   /// Unverified.
   std::optional<std::uint64_t> newest_on_disk() const;
   std::optional<cut> read_newest();
+  /// Gets to know what outlived the last head.
+  void meet_survivors();
+  void forget_survivor(std::uint32_t shard, const caf::actor& holder);
+  void lose_survivor(const caf::actor_addr& whose);
+  void dismiss_survivors();
+  bool is_on_disk_otherwise(const cut_id& which) const;
+  /// Of this shard; an empty handle where there is none.
+  caf::actor survivor_of(std::uint32_t shard) const;
   /// All shards return to the newest cut that they all can return to, under a new epoch; the lanes follow.
   void restore_all();
   /// Only the lost shards return to the newest cut (bounded, async), or go on from their backups. The lanes ask all
@@ -146,6 +154,7 @@ class coordinator {
   std::map<std::uint32_t, restore_under_way> restoring_;  // shards that were told, and have not reported yet
   std::set<std::uint32_t> backed_up_;                     // shards whose keepers could take over
   kept_cuts kept_;
+  std::vector<survivor> survivors_;  // until all shards are restored
 
   std::uint64_t epoch_ = 0;      // 0: not all shards have come up yet
   std::uint64_t barrier_ = 0;    // lanes may compute the steps below it

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "actors/coordinator_body.hpp"
+#include "actors/job_journal.hpp"
 #include "runtime/error.hpp"
 #include "runtime/probe.hpp"
 #include "runtime/supervision/errc.hpp"
@@ -36,6 +37,7 @@ void coordinator::put_to_work(const child_event& event) {
                                   cut_->step));
       cut_.reset();
       return work_at_barrier();
+    case role_kind::survivor:
     case role_kind::other:
       return;
   }
@@ -45,8 +47,12 @@ void coordinator::on(const restore_failed& message) {
   if (message.epoch != epoch_ || restoring_.count(message.shard) == 0)
     return;
   log_->warning(fmt::format("shard/{}: {}; another copy of a cut is used", message.shard, message.fault));
-  kept_.note_own(message.shard, {});
-  kept_.forget_keeper(message.shard);
+  if (restoring_[message.shard].source == restore_source::survivor) {
+    forget_survivor(message.shard, survivor_of(message.shard));
+  } else {
+    kept_.note_own(message.shard, {});
+    kept_.forget_keeper(message.shard);
+  }
   recover(message.shard);
 }
 
@@ -97,9 +103,61 @@ std::optional<cut> coordinator::read_newest() {
   return found;
 }
 
+void coordinator::meet_survivors() {
+  const auto cut = context_->journal ? context_->journal->in_memory() : std::nullopt;
+  if (!cut || !places_.survivors || is_on_disk_otherwise(*cut))
+    return;
+  survivors_ = places_.survivors(me_, own_.incarnation);
+  for (const auto& each : survivors_) {
+    self_->monitor(each.holder);
+    kept_.note_survives(each.shard, cut->step);
+  }
+}
+
+caf::actor coordinator::survivor_of(std::uint32_t shard) const {
+  const auto found = std::find_if(survivors_.begin(), survivors_.end(),
+                                  [shard](const survivor& each) { return each.shard == shard; });
+  return found == survivors_.end() ? caf::actor{} : found->holder;
+}
+
+void coordinator::forget_survivor(std::uint32_t shard, const caf::actor& holder) {
+  std::erase_if(survivors_, [&](const survivor& each) { return each.shard == shard && each.holder == holder; });
+  if (!survivor_of(shard))
+    kept_.note_survives(shard, {});
+}
+
+void coordinator::lose_survivor(const caf::actor_addr& whose) {
+  std::optional<std::uint32_t> waits;
+  for (const auto& each : std::vector(survivors_)) {
+    if (each.holder.address() != whose)
+      continue;
+    forget_survivor(each.shard, each.holder);
+    const auto found = restoring_.find(each.shard);
+    if (found == restoring_.end() || found->second.source != restore_source::survivor)
+      continue;
+    waits = each.shard;
+    unrestored_.insert(each.shard);
+  }
+  if (!waits)
+    return;
+  probe("recovery: what outlived the last head was lost while a shard waited for it");
+  recover(*waits);
+}
+
+/// In bounded and async mode that is another cut: parts of the two do not belong together.
+bool coordinator::is_on_disk_otherwise(const cut_id& which) const {
+  try {
+    return context_->store && read_manifest(context_->store->path_of(which.step)).epoch != which.epoch;
+  } catch (const input_error&) {
+    return false;  // not there, or of no use
+  }
+}
+
 void coordinator::restore_all() {
   if (epoch_ > 0)
     probe("coordinator: all shards went back to a cut");
+  else
+    meet_survivors();
   auto step = kept_.newest_of_all();
   std::vector<shard_origin> on_disk;
   if (newest_on_disk() > step)  // in part it may be in memory all the same
@@ -108,7 +166,9 @@ void coordinator::restore_all() {
       on_disk = split_cut(*found, context_->model().parameters(), context_->layout);
     }
   const auto from = step.value_or(0);
-  ++epoch_;
+  if (!survivors_.empty() && !kept_.newest_of_all())
+    probe("recovery: a cut outlived the last head in part only");
+  epoch_ = context_->journal ? context_->journal->begin_epoch(from) : epoch_ + 1;
   ledger_.restart(from);
   evaluation_ = {};
   cut_.reset();
@@ -170,6 +230,10 @@ void coordinator::restore(std::uint32_t shard, std::optional<std::uint64_t> step
   } else if (step && kept_.is_kept(shard, *step)) {
     message.source = restore_source::neighbour;
     message.keeper = alive_.keepers[shard];
+  } else if (step && kept_.survives(shard, *step)) {
+    probe("recovery: a shard went on from what outlived the last head");
+    message.source = restore_source::survivor;
+    message.keeper = survivor_of(shard);
   } else if (step) {
     message.source = restore_source::disk;
     message.from = std::move(on_disk[shard]);
@@ -196,13 +260,22 @@ void coordinator::end_restore(const shard_report& report) {
   const auto done = restoring_.extract(report.shard);
   if (!done)
     return;
-  if (done.mapped().after_loss)
+  if (done.mapped().after_loss || done.mapped().source == restore_source::survivor)
     log_->restored({report.shard, report.steps_done, done.mapped().source});
   if (!restoring_.empty())
     return;
   settle_keepers();
   for (std::uint32_t shard = 0; shard < alive_.shards.size(); ++shard)
     introduce_keeper(shard);
+  dismiss_survivors();
+}
+
+void coordinator::dismiss_survivors() {
+  for (const auto& each : std::exchange(survivors_, {})) {
+    kept_.note_survives(each.shard, {});
+    send_exit(each.holder, caf::exit_reason::user_shutdown);
+  }
+  tell(self_, places_.membership, cut_restored{});
 }
 
 void coordinator::introduce_keeper(std::uint32_t shard) {

@@ -9,6 +9,8 @@
 
 #include "actors/cluster_job.hpp"
 #include "actors/coordinator.hpp"
+#include "actors/coordinator_watch.hpp"
+#include "actors/job_journal.hpp"
 #include "actors/job_root.hpp"
 #include "actors/job_status.hpp"
 #include "runtime/error.hpp"
@@ -83,7 +85,7 @@ constexpr std::chrono::milliseconds stop_poll{50};
 constexpr std::chrono::seconds wind_down{5};
 
 /// A fresh job must not find cuts of another: a recovery would go back to them.
-void check_store(const job_inputs& inputs, const job_context& context) {
+void check_store(const job_inputs& inputs, const job_context& context, bool has_journal) {
   if (!context.store)
     return;
   const auto steps = context.store->steps();
@@ -91,7 +93,7 @@ void check_store(const job_inputs& inputs, const job_context& context) {
     throw input_error(fmt::format("{}: already holds checkpoints (the newest at step {}); resume from them, or choose "
                                   "another folder",
                                   inputs.checkpoints.string(), steps.back()));
-  if (inputs.resume && steps.empty())
+  if (inputs.resume && steps.empty() && !has_journal)
     throw input_error(fmt::format("{}: holds no checkpoint to resume from", inputs.checkpoints.string()));
   context.store->make_ready();
 }
@@ -120,7 +122,7 @@ class job_nodes {
  public:
   job_nodes(caf::actor_system& system, const directory_actor& names, const job_cluster& settings,
             const job_context_ptr& context, const std::shared_ptr<const job_status>& status)
-      : settings_(settings) {
+      : settings_(settings), context_(context) {
     if (!context->store)
       throw input_error("a job on a cluster needs a folder for its checkpoints");
     cluster_head_options options;
@@ -136,7 +138,9 @@ class job_nodes {
                                     context->layout.shard_count() * (largest / most + 1)));
     auto documents = context->inputs.documents;
     documents["data"] = context->inputs.data->fingerprint();
-    options.documents = to_documents(documents);
+    options.terms.job.documents = to_documents(documents);
+    options.terms.job.from_before = inheritance_of(*context);
+    options.terms.prepare_within = context->settings.supervision.stall_after;
     options.cluster = fmt::format("{:016x}", std::random_device{}() * 0x100000001ull ^
                                                  static_cast<std::uint64_t>(clock::now().time_since_epoch().count()));
     options.tell = settings.tell ? settings.tell : [](const log_line&) {};
@@ -162,9 +166,32 @@ class job_nodes {
     return true;
   }
 
-  /// Throws job_failed where there has been no node for too long.
+  /// For the cut that nodes had in memory when the last head was lost, where it is newer than the newest on disk.
+  void wait_for_memory(const stop_request* stop) {
+    const auto step = context_->journal ? context_->journal->in_memory().value_or(cut_id{}).step : 0;
+    const auto on_disk = context_->store->steps();
+    if (step <= (on_disk.empty() ? 0 : on_disk.back()) || settings_.wait_for_memory.count() == 0)
+      return;
+    const auto missing = [&] { return shards_not_kept(head_->board(), *context_); };
+    const auto until = clock::now() + settings_.wait_for_memory;
+    for (bool told = false; !missing().empty() && clock::now() < until && !(stop && stop->stop);) {
+      if (!std::exchange(told, true))
+        say("waits", fmt::format("the cut at step {} was in the memory of nodes and is newer than the newest on disk: "
+                                 "waiting up to {} s for those who have shard {}",
+                                 step, settings_.wait_for_memory.count() / 1000, fmt::join(missing(), ", ")));
+      std::this_thread::sleep_for(stop_poll);
+    }
+    if (const auto lost = missing(); !lost.empty())
+      say("memory_lost", fmt::format("the cut at step {} is lost: no node came back that had shard {} of it; going on from "
+                                     "the newest on disk",
+                                     step, fmt::join(lost, ", ")),
+          log_level::warn);
+  }
+
+  /// Throws job_failed where there has been no node for too long, or another process has taken the run over.
   void check() {
     check_fitness();
+    check_ownership();
     const auto& board = head_->board();
     if (board.count(node_state::ready) + board.count(node_state::leaving) + board.count(node_state::joining) > 0)
       seen_ = clock::now();
@@ -187,6 +214,21 @@ class job_nodes {
  private:
   using clock = std::chrono::steady_clock;
   static constexpr std::chrono::seconds dismiss_within{5};
+  static constexpr std::chrono::milliseconds look_every{500};
+
+  void say(const char* event, std::string message, log_level level = log_level::info) const {
+    if (settings_.tell)
+      settings_.tell({.event = event, .message = std::move(message), .level = level});
+  }
+
+  void check_ownership() {
+    const auto now = clock::now();
+    if (!context_->journal || now - looked_ < look_every)
+      return;
+    looked_ = now;
+    if (!context_->journal->is_ours())
+      throw job_failed(fmt::format("{}: another process has taken this run over", settings_.journal.string()));
+  }
 
   void check_fitness() const {
     if (!settings_.alike)
@@ -197,32 +239,27 @@ class job_nodes {
   }
 
   const job_cluster& settings_;
+  const job_context_ptr context_;
   std::shared_ptr<cluster_head> head_;
   clock::time_point seen_;
+  clock::time_point looked_;
 };
-
-/// Sends to whoever holds the name now, if anybody does.
-template <class Message>
-void tell_by_name(caf::scoped_actor& self, const directory_actor& names, const char* name, Message message) {
-  self->request(names, caf::infinite, resolve_name{name})
-      .receive(
-          [&](const directory_entry& entry) {
-            if (entry.handle)
-              self->send(entry.handle, std::move(message));
-          },
-          [](const caf::error&) {
-            // Not published yet: the next round tells it.
-          });
-}
 
 }  // namespace
 
 job_summary run_job(const job_inputs& inputs, const job_settings& settings, const job_observer& observer,
                     stop_request* stop, const job_cluster* on) {
-  const auto context = make_job_context(inputs, settings);
-  check_store(inputs, *context);
+  auto context = make_job_context(inputs, settings);
+  const bool has_journal = on && !on->journal.empty();
+  check_store(inputs, *context, has_journal && std::filesystem::exists(on->journal));
   const auto status = std::make_shared<job_status>();
   const auto log = std::make_shared<job_log>(*context, on ? status->listen(observer) : observer);
+  if (has_journal) {
+    auto mine = *context;
+    mine.journal = std::make_shared<job_journal>(on->journal, inputs.resume, settings.checkpoint.flush,
+                                                 [&](const std::string& text) { log->warning(text); });
+    context = std::make_shared<const job_context>(std::move(mine));
+  }
 
   const unfinished_cut unfinished(context);  // outlives the actors that write
   bounded_system world{wind_down};
@@ -238,12 +275,15 @@ job_summary run_job(const job_inputs& inputs, const job_settings& settings, cons
       nodes->dismiss("the job was stopped before it began");
       throw job_failed("stopped before enough nodes had joined; nothing was trained");
     }
+    if (nodes)
+      nodes->wait_for_memory(stop);
     if (context->replicated() && (!nodes || nodes->head()->board().count(node_state::ready) < 2))
       log->warning(nodes ? "runtime.replication = 2: there is one node; shards have backups as soon as another joins"
                          : "runtime.replication = 2: has no effect in one process; run on two or more (--nodes 2)");
     const auto places = nodes ? places_on(nodes->head(), context) : everybody_here(context);
     const auto root = spawn_job(system, context, log, names, self, places);
     self->monitor(root);
+    coordinator_watch watch(settings.supervision.stall_after, status, on ? on->tell : nullptr);
     bool running = true, done = false;
     while (running) {
       self->receive(
@@ -261,9 +301,11 @@ job_summary run_job(const job_inputs& inputs, const job_settings& settings, cons
         tell_by_name(self, names, "coordinator", stop_job{});
       if (stop && stop->cut.exchange(false) && !done)
         tell_by_name(self, names, "coordinator", cut_wanted{"asked for"});
-      if (nodes && running && !done)
+      if (running && !done)
         try {
-          nodes->check();
+          if (nodes)
+            nodes->check();
+          watch.look(self, names);
         } catch (...) {
           send_exit(caf::actor_cast<caf::actor>(root), caf::exit_reason::kill);
           throw;

@@ -125,6 +125,10 @@ struct job_cluster {
   std::uint32_t min_nodes = 1;                   ///< before the first step
   std::chrono::milliseconds wait_for_nodes{600'000};  ///< with fewer than min_nodes at first, and without any later
   bool alike = false;                            ///< what one node cannot do, none can: do not wait for others
+  std::filesystem::path journal;                 ///< see job_journal; empty: nobody is to take the job over
+  /// For nodes that hold a cut in memory which is newer than the newest on disk, before a job is resumed without them.
+  /// 0: nobody is expected to hold any.
+  std::chrono::milliseconds wait_for_memory{15'000};
   std::function<void(const log_line&)> tell;     ///< nodes that come and go; called on threads of actors
 };
 

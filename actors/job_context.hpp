@@ -11,8 +11,11 @@
 
 namespace troupe {
 
-/// What every actor of a job knows from the start. Immutable and shared; everything in it follows from the run file,
-/// so that another process can build the same.
+class job_journal;
+class surviving_cuts;
+
+/// What every actor of a job knows from the start. Immutable and shared; what the mathematics depends on follows from
+/// the run file, so that another process can build the same.
 struct job_context {
   job_inputs inputs;
   job_settings settings;
@@ -20,6 +23,8 @@ struct job_context {
   std::vector<bool> recompute;              ///< by block
   std::shared_ptr<checkpoint_store> store;  ///< null: no cuts
   device* on = nullptr;
+  std::shared_ptr<job_journal> journal{};       ///< of a head; null: nobody is to take the job over
+  std::shared_ptr<surviving_cuts> survivors{};  ///< of a node; null: nothing is to outlive the head
 
   const troupe::model& model() const noexcept { return *inputs.model; }
   std::uint32_t lanes() const noexcept { return settings.training.lanes; }

@@ -10,6 +10,12 @@
 
 namespace troupe {
 
+/// Who holds a part of the cut that all shards had in memory when the last head was lost.
+struct survivor {
+  std::uint32_t shard = 0;
+  caf::actor holder;  ///< takes fetch_cut (surviving_cuts.hpp)
+};
+
 /// Where the actors of a job live, as its coordinator needs to know it: all in this process, or on the nodes of a
 /// cluster. The functions are called on threads of supervisors and of the coordinator.
 struct job_places {
@@ -22,9 +28,11 @@ struct job_places {
   /// "node 2"; empty where there is one place only.
   std::function<std::string(const std::string& actor)> describe;
   caf::actor membership;  ///< empty where there is one place only
+  /// Starts those who hold what `coordinator` may go on from. Absent where there is one place only.
+  std::function<std::vector<survivor>(const caf::actor& coordinator, std::uint64_t incarnation)> survivors;
 };
 
 /// Everybody in this process.
-inline job_places everybody_here(job_context_ptr context) { return {spawn_here(std::move(context)), {}, {}, {}, {}}; }
+inline job_places everybody_here(job_context_ptr context) { return {spawn_here(std::move(context)), {}, {}, {}, {}, {}}; }
 
 }  // namespace troupe

@@ -67,7 +67,7 @@ struct supervision_settings {
   std::chrono::milliseconds backoff_first{0};
   std::chrono::milliseconds backoff_max{5'000};
   /// Longest that a step, an evaluation or a cut may take: then the coordinator fails, naming who was waited for, and
-  /// is restarted from the last cut. 0: for ever.
+  /// is restarted from the last cut. Longest that a node may take to get ready: then it is refused. 0: for ever.
   std::chrono::milliseconds stall_after{1'800'000};
 };
 

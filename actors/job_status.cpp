@@ -89,6 +89,11 @@ void job_status::note(const child_event& event) {
   }
 }
 
+void job_status::note_stuck(const std::string& actor, bool stuck) {
+  const std::lock_guard lock(mutex_);
+  actors_[actor].state = stuck ? "stuck" : "running";
+}
+
 nlohmann::json job_status::to_json() const {
   const std::lock_guard lock(mutex_);
   nlohmann::json actors = nlohmann::json::array(), failures = nlohmann::json::array();

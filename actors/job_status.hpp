@@ -24,6 +24,9 @@ class job_status {
   /// Listens in: the result tells this object, then `observer`, which it outlives.
   job_observer listen(job_observer observer);
 
+  /// Whether an actor that runs does not come out of a handler.
+  void note_stuck(const std::string& actor, bool stuck);
+
   nlohmann::json to_json() const;
 
  private:

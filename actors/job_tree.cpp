@@ -103,6 +103,7 @@ caf::actor* roster::slot(role where) {
       return &evaluator;
     case role_kind::writer:
       return &writer;
+    case role_kind::survivor:
     case role_kind::other:
       return nullptr;
   }

@@ -5,17 +5,13 @@
 #include "actors/chaos.hpp"
 #include "actors/kept_cuts.hpp"
 #include "actors/shard_backup.hpp"
+#include "actors/surviving_cuts.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
 
 namespace troupe {
 
 namespace {
-
-struct held_part {
-  shard_snapshot part;
-  checksum sum;
-};
 
 class keeper {
  public:
@@ -32,21 +28,17 @@ class keeper {
         return;
       message.part = backup_->snapshot();
     }
-    cuts_.erase(cuts_.lower_bound(message.step), cuts_.end());
-    const auto sum = checksum_of(*message.part);
-    cuts_[message.step] = {std::move(*message.part), sum};
+    const auto step = message.cut.step;
+    cuts_.erase(cuts_.lower_bound(step), cuts_.end());
+    cuts_[step] = hold(message.cut, std::move(*message.part));
     if (cuts_.size() > kept_cuts_max)
       cuts_.erase(cuts_.begin());
-    tell(self_, coordinator_, cut_kept{message.epoch, message.step, shard_});
+    tell(self_, coordinator_, cut_kept{message.epoch, step, shard_});
   }
 
   void on(const fetch_cut& message) {
-    kept_part answer{message.epoch, message.step, {}, {}};
-    if (const auto found = cuts_.find(message.step); found != cuts_.end()) {
-      answer.part = found->second.part;
-      answer.sum = found->second.sum;
-    }
-    tell(self_, sender(), std::move(answer));
+    const auto found = cuts_.find(message.step);
+    tell(self_, sender(), kept_part{message.epoch, found == cuts_.end() ? std::nullopt : std::optional(found->second)});
   }
 
   void on(const drop_cuts& message) { cuts_.erase(cuts_.begin(), cuts_.lower_bound(message.before)); }
@@ -76,16 +68,20 @@ class keeper {
   }
 
   void on(const fetch_state& message) {
-    kept_state answer{message.epoch, {}, 0, {}};
+    kept_state answer{message.epoch, {}, {}};
     if (backup_ && message.epoch == epoch_) {
       answer.state = backup_->hand_over();
       backup_.reset();
-      if (!cuts_.empty()) {
-        answer.cut_step = cuts_.rbegin()->first;
-        answer.cut = cuts_.rbegin()->second.part;
-      }
+      if (!cuts_.empty())
+        answer.cut = cuts_.rbegin()->second;
     }
     tell(self_, sender(), std::move(answer));
+  }
+
+  void before_end(const caf::error& reason) {
+    if (context_->survivors && is(reason, errc::head_lost))
+      for (auto& [step, held] : cuts_)
+        context_->survivors->leave(shard_, std::move(held));
   }
 
  private:
@@ -117,8 +113,8 @@ struct keeper_state {
 keeper_actor::behavior_type behave(keeper_actor::stateful_pointer<keeper_state> self, const job_context_ptr& context,
                                    std::uint32_t shard, const caf::actor& coordinator) {
   keep_exceptions(self);
-  obey_chaos(self);
   auto& body = self->state.body;
+  obey_chaos(self, [&body](const caf::error& reason) { body->before_end(reason); });
   body = std::make_unique<keeper>(self, context, shard, coordinator);
   return {
       [&body](keep_cut& message) { body->on(message); },
@@ -132,13 +128,6 @@ keeper_actor::behavior_type behave(keeper_actor::stateful_pointer<keeper_state> 
 }
 
 }  // namespace
-
-checksum checksum_of(const shard_snapshot& part) {
-  running_checksum sum;
-  for (const auto& each : part.tensors)
-    sum.add({each.value.bytes(), each.value.size_bytes()});
-  return sum.value();
-}
 
 caf::actor spawn_keeper(caf::actor_system& system, job_context_ptr context, std::uint32_t shard,
                         caf::actor coordinator) {

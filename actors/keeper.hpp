@@ -30,21 +30,22 @@
 
 #include <caf/all.hpp>
 
+#include "actors/held_part.hpp"
 #include "actors/job_context.hpp"
 #include "actors/replicated_state.hpp"
-#include "runtime/checkpoint/checksum.hpp"
 
 namespace troupe {
 
 /// What was held of a later or the same step is of a past that the job went back from.
 struct keep_cut {
   std::uint64_t epoch = 0;
-  std::uint64_t step = 0;
+  cut_id cut;
   std::optional<shard_snapshot> part;  ///< absent: the state that the backup has reached
 };
 
 struct fetch_cut {
   std::uint64_t epoch = 0;  ///< comes back with the answer
+  std::uint32_t shard = 0;
   std::uint64_t step = 0;
 };
 
@@ -52,12 +53,10 @@ struct drop_cuts {
   std::uint64_t before = 0;
 };
 
-/// To the shard; nothing where the keeper does not hold that cut (any more).
+/// To the shard; no part where that cut is not held there (any more).
 struct kept_part {
   std::uint64_t epoch = 0;
-  std::uint64_t step = 0;
-  std::optional<shard_snapshot> part;
-  checksum sum;
+  std::optional<held_part> held;
 };
 
 struct begin_backup_of {
@@ -89,8 +88,7 @@ struct fetch_state {
 struct kept_state {
   std::uint64_t epoch = 0;
   std::optional<shard_state> state;
-  std::uint64_t cut_step = 0;
-  std::optional<shard_snapshot> cut;  ///< the newest that is kept
+  std::optional<held_part> cut;  ///< the newest that is kept
 };
 
 /// To the coordinator.
@@ -108,9 +106,6 @@ using keeper_actor =
     caf::typed_actor<caf::reacts_to<keep_cut>, caf::reacts_to<fetch_cut>, caf::reacts_to<drop_cuts>,
                      caf::reacts_to<begin_backup_of>, caf::reacts_to<backup_update>, caf::reacts_to<backup_factors>,
                      caf::reacts_to<fetch_state>>;
-
-/// Over the elements of all tensors, in their order.
-checksum checksum_of(const shard_snapshot& part);
 
 caf::actor spawn_keeper(caf::actor_system& system, job_context_ptr context, std::uint32_t shard,
                         caf::actor coordinator);

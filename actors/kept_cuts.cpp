@@ -22,6 +22,8 @@ void kept_cuts::forget_after(std::uint64_t step) {
     each.kept.erase(each.kept.upper_bound(step), each.kept.end());
     if (each.own > step)
       each.own.reset();
+    if (each.survives > step)
+      each.survives.reset();
   }
 }
 
@@ -32,12 +34,13 @@ std::optional<std::uint64_t> kept_cuts::newest_kept(std::uint32_t shard) const {
 
 std::optional<std::uint64_t> kept_cuts::newest_of_all() const {
   auto candidates = shards_.front().kept;
-  if (shards_.front().own)
-    candidates.insert(*shards_.front().own);
+  for (const auto& other : {shards_.front().own, shards_.front().survives})
+    if (other)
+      candidates.insert(*other);
   for (auto step = candidates.rbegin(); step != candidates.rend(); ++step) {
     bool everywhere = true;
     for (std::uint32_t shard = 0; shard < shards_.size(); ++shard)
-      everywhere = everywhere && (has_own(shard, *step) || is_kept(shard, *step));
+      everywhere = everywhere && (has_own(shard, *step) || is_kept(shard, *step) || survives(shard, *step));
     if (everywhere)
       return *step;
   }

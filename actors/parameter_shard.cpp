@@ -7,6 +7,7 @@
 #include "actors/checkpoint_writer.hpp"
 #include "actors/job_memory.hpp"
 #include "actors/parameter_shard_body.hpp"
+#include "actors/surviving_cuts.hpp"
 #include "models/gradient_clipping.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
@@ -37,8 +38,8 @@ std::uint64_t parameter_shard::steps_done() const noexcept {
          })->next_step;
 }
 
-std::uint64_t parameter_shard::version_of(const shard_origin& cut) const noexcept {
-  return context_->sync() ? cut.step : cut.step * lanes_.size();
+std::uint64_t parameter_shard::version_of(const shard_origin& from) const noexcept {
+  return context_->sync() ? from.cut.step : from.cut.step * lanes_.size();
 }
 
 // -- where it starts from ---------------------------------------------------------
@@ -61,11 +62,12 @@ void parameter_shard::on(const restore_shard& message) {
       held_.reset();
       return restore_beginning();
     case restore_source::own_memory:
-      if (!held_ || held_->step != message.step)
+      if (!held_ || held_->cut.step != message.step)
         return fail_restore(fmt::format("it does not hold the cut at step {} any more", message.step));
       return restore(*held_);
     case restore_source::neighbour:
-      return tell(self_, message.keeper, fetch_cut{epoch_, message.step});
+    case restore_source::survivor:
+      return tell(self_, message.keeper, fetch_cut{epoch_, index_, message.step});
     case restore_source::backup:
       return tell(self_, message.keeper, fetch_state{epoch_});
     case restore_source::disk:
@@ -80,12 +82,12 @@ void parameter_shard::on(const restore_shard& message) {
 void parameter_shard::on(kept_part& message) {
   if (ready_ || message.epoch != epoch_)
     return;
-  if (!message.part)
-    return fail_restore(fmt::format("its keeper does not hold the cut at step {} any more", message.step));
-  if (checksum_of(*message.part) != message.sum)
-    return fail_restore(fmt::format("its keeper's part of the cut at step {} is not what it was given", message.step));
-  held_ = shard_origin{"a neighbour's memory", message.step, std::move(message.part->applied),
-                       std::move(message.part->tensors)};
+  if (!message.held)
+    return fail_restore("its part of the cut is not kept any more where it was");
+  if (!is_intact(*message.held))
+    return fail_restore(fmt::format("its part of the cut at step {} is not what it was when it was kept",
+                                    message.held->cut.step));
+  hold_kept(std::move(*message.held));
   restore(*held_);
 }
 
@@ -95,9 +97,12 @@ void parameter_shard::on(kept_state& message) {
   if (!message.state)
     return fail_restore("its backup does not hold its state any more");
   if (message.cut)
-    held_ = shard_origin{"a neighbour's memory", message.cut_step, std::move(message.cut->applied),
-                         std::move(message.cut->tensors)};
+    hold_kept(std::move(*message.cut));
   take_over(std::move(*message.state));
+}
+
+void parameter_shard::hold_kept(held_part&& kept) {
+  held_ = shard_origin{"a neighbour's memory", kept.cut, std::move(kept.part.applied), std::move(kept.part.tensors)};
 }
 
 void parameter_shard::restore_beginning() {
@@ -111,7 +116,7 @@ void parameter_shard::restore(const shard_origin& from) {
   memory_.restore(from);
   // Lanes stand level in every cut (the coordinator takes them at barriers), so another number of lanes can go on.
   for (auto& lane : lanes_)
-    lane.next_step = lane.applied = from.step;
+    lane.next_step = lane.applied = from.cut.step;
   if (from.applied.size() == lanes_.size())
     for (const auto& each : from.applied)
       lanes_[each.lane].applied = each.applied;
@@ -120,7 +125,7 @@ void parameter_shard::restore(const shard_origin& from) {
 }
 
 void parameter_shard::take_over(shard_state&& from) {
-  memory_.restore({"its backup", from.now.version, {}, std::move(from.now.tensors)});
+  memory_.restore({"its backup", {epoch_, from.now.version}, {}, std::move(from.now.tensors)});
   version_ = from.now.version;
   for (const auto& each : from.now.applied) {
     lanes_[each.lane].next_step = each.next_step;
@@ -172,7 +177,7 @@ void parameter_shard::on(const take_snapshot& message) {
     return;
   const auto begin = std::chrono::steady_clock::now();
   shard_snapshot part{index_, version_, progress(), memory_.snapshot()};
-  held_ = shard_origin{"its own memory", message.step, part.applied, part.tensors};
+  held_ = shard_origin{"its own memory", {epoch_, message.step}, part.applied, part.tensors};
   give_to_keeper();
   tell(self_, message.writer, write_part{message.epoch, message.step, std::move(part)});
   const std::chrono::duration<double> pause = std::chrono::steady_clock::now() - begin;
@@ -191,14 +196,18 @@ void parameter_shard::on(const meet_keeper& message) {
 }
 
 void parameter_shard::give_to_keeper() {
-  if (!keeper_ || !held_ || kept_ == held_->step)
+  if (!keeper_ || !held_ || kept_ == held_->cut.step)
     return;
-  kept_ = held_->step;
-  keep_cut message{epoch_, held_->step, {}};
+  kept_ = held_->cut.step;
+  keep_cut message{epoch_, held_->cut, {}};
   // A backup that stands where the cut was taken has it already.
   if (!has_backup_ || version_ != version_of(*held_))
-    message.part = shard_snapshot{index_, version_of(*held_), held_->applied, held_->tensors};
+    message.part = held_snapshot();
   tell(self_, keeper_, std::move(message));
+}
+
+shard_snapshot parameter_shard::held_snapshot() const {
+  return {index_, version_of(*held_), held_->applied, held_->tensors};
 }
 
 void parameter_shard::begin_backup() {
@@ -248,7 +257,7 @@ void parameter_shard::on(const pull_parameters& message) {
 
 void parameter_shard::report() {
   shard_report message{epoch_, index_, version_, std::move(results_), steps_done(), {}, duplicates_dropped_,
-                       stale_dropped_, last_, staleness_, held_ ? std::optional(held_->step) : std::nullopt};
+                       stale_dropped_, last_, staleness_, held_ ? std::optional(held_->cut.step) : std::nullopt};
   results_.clear();
   for (const auto& lane : lanes_)
     message.applied.push_back(lane.applied);
@@ -311,6 +320,13 @@ void parameter_shard::send_values(const waiting_pull& pull) {
   }
 }
 
+// -- its end ----------------------------------------------------------------------------------
+
+void parameter_shard::before_end(const caf::error& reason) {
+  if (held_ && context_->survivors && is(reason, errc::head_lost))
+    context_->survivors->leave(index_, hold(held_->cut, held_snapshot()));
+}
+
 namespace {
 
 struct parameter_shard_state {
@@ -322,8 +338,8 @@ parameter_shard_actor::behavior_type behave(parameter_shard_actor::stateful_poin
                                             const job_context_ptr& context, std::uint32_t index,
                                             const caf::actor& coordinator) {
   keep_exceptions(self);
-  obey_chaos(self);
   auto& body = self->state.body;
+  obey_chaos(self, [&body](const caf::error& reason) { body->before_end(reason); });
   body = std::make_unique<parameter_shard>(self, context, index, coordinator);
   return {
       [&body](const restore_shard& message) { body->on(message); },

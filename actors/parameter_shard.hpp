@@ -47,7 +47,7 @@ struct restore_shard {
   restore_source source = restore_source::beginning;
   std::uint64_t step = 0;
   std::optional<shard_origin> from;  ///< disk: the part
-  caf::actor keeper;                 ///< neighbour, backup: who has it
+  caf::actor keeper;                 ///< neighbour, backup, survivor: who has it
   std::vector<caf::actor> shards;    ///< all shards by index, this one too; for norm_part
 };
 

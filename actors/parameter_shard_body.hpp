@@ -43,11 +43,15 @@ class parameter_shard {
   void on(const norms_again& message);
   void on(const meet_shard& message);
 
+  // -- its end ----------------------------------------------------------------------------------
+  void before_end(const caf::error& reason);
+
  private:
   /// Of the slowest lane.
   std::uint64_t steps_done() const noexcept;
-  std::uint64_t version_of(const shard_origin& cut) const noexcept;
+  std::uint64_t version_of(const shard_origin& from) const noexcept;
 
+  void hold_kept(held_part&& kept);
   void restore_beginning();
   void restore(const shard_origin& from);
   void take_over(shard_state&& from);
@@ -55,6 +59,8 @@ class parameter_shard {
   void serve();
 
   std::vector<lane_progress> progress() const;
+  /// Handles. REQUIRES: it holds a cut.
+  shard_snapshot held_snapshot() const;
   /// What it holds of the last cut, unless its keeper has that already.
   void give_to_keeper();
   /// From now on the keeper is a backup, too.

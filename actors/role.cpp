@@ -10,6 +10,7 @@
 #include "actors/keeper.hpp"
 #include "actors/parameter_shard.hpp"
 #include "actors/replica.hpp"
+#include "actors/surviving_cuts.hpp"
 #include "runtime/error.hpp"
 
 namespace troupe {
@@ -29,6 +30,7 @@ constexpr named_kind kinds[] = {
     {"replica", role_kind::replica, true},
     {"evaluator", role_kind::evaluator, false},
     {"checkpoint_writer", role_kind::writer, false},
+    {"survivor", role_kind::survivor, false},
 };
 
 }  // namespace
@@ -76,6 +78,8 @@ caf::actor spawn_role(caf::actor_system& system, const job_context_ptr& context,
       return spawn_evaluator(system, context, coordinator);
     case role_kind::writer:
       return spawn_checkpoint_writer(system, context, coordinator);
+    case role_kind::survivor:
+      return context->survivors ? spawn_survivor(system, context, coordinator) : caf::actor{};
     case role_kind::other:
       break;
   }

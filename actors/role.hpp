@@ -12,14 +12,14 @@
 namespace troupe {
 
 /// What the actors below a coordinator are.
-enum class role_kind : std::uint8_t { shard, keeper, loader, replica, evaluator, writer, other };
+enum class role_kind : std::uint8_t { shard, keeper, loader, replica, evaluator, writer, survivor, other };
 
 struct role {
   role_kind kind = role_kind::other;
   std::uint32_t index = 0;
 };
 
-/// "shard/3", "keeper/3", "loader/0", "replica/0", "evaluator", "checkpoint_writer".
+/// "shard/3", "keeper/3", "loader/0", "replica/0", "evaluator", "checkpoint_writer", "survivor".
 std::string name_of(role which);
 /// The reverse; role_kind::other where the name is nobody's.
 role role_of(const std::string& name);

@@ -6,7 +6,7 @@ namespace troupe {
 
 shard_backup::shard_backup(const job_context_ptr& context, std::uint32_t shard, shard_state from)
     : memory_(context, shard), state_(std::move(from)) {
-  memory_.restore({"the shard's state", state_.now.version, {}, std::move(state_.now.tensors)});
+  memory_.restore({"the shard's state", {0, state_.now.version}, {}, std::move(state_.now.tensors)});
   state_.now.tensors.clear();
 }
 

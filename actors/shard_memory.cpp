@@ -71,7 +71,7 @@ void shard_memory::restore(const shard_origin& from) {
   // Before the first update state is zero, and an imported model comes without.
   const auto load_state = [&](const parameter& which, const std::string& state) {
     const auto name = state_tensor_name(which.name, state);
-    return from.step == 0 && by_name.count(name) == 0 ? zeros(which) : load(which, name);
+    return from.cut.step == 0 && by_name.count(name) == 0 ? zeros(which) : load(which, name);
   };
   for (std::size_t i = 0; i < size(); ++i) {
     values_[i] = load(at(i), at(i).name);

@@ -16,6 +16,7 @@ const char* to_string(restore_source source) {
     case restore_source::own_memory: return "own_memory";
     case restore_source::neighbour: return "neighbour";
     case restore_source::backup: return "backup";
+    case restore_source::survivor: return "survivor";
     case restore_source::disk: return "disk";
   }
   return "unknown";
@@ -27,6 +28,7 @@ const char* describe(restore_source source) {
     case restore_source::own_memory: return "its own memory";
     case restore_source::neighbour: return "a neighbour's memory";
     case restore_source::backup: return "its backup";
+    case restore_source::survivor: return "the memory of a node that outlived the last head";
     case restore_source::disk: return "disk";
   }
   return "unknown";
@@ -35,7 +37,7 @@ const char* describe(restore_source source) {
 std::map<std::string, std::uint64_t> by_name(const restore_counts& counts) {
   std::map<std::string, std::uint64_t> named;
   for (const auto source : {restore_source::beginning, restore_source::own_memory, restore_source::neighbour,
-                            restore_source::backup, restore_source::disk}) {
+                            restore_source::backup, restore_source::survivor, restore_source::disk}) {
     const auto found = counts.find(source);
     named[to_string(source)] = found == counts.end() ? 0 : found->second;
   }
@@ -54,7 +56,7 @@ std::vector<shard_origin> split_cut(const cut& from, const parameter_space& spac
   std::vector<shard_origin> parts(layout.shard_count());
   for (auto& part : parts) {
     part.source = from.path.string();
-    part.step = from.manifest.step;
+    part.cut = {from.manifest.epoch, from.manifest.step};
     part.applied = from.shards.front().applied;
   }
   for (const auto& written : from.shards)

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "actors/shard_layout.hpp"
+#include "runtime/checkpoint/cut_id.hpp"
 #include "runtime/checkpoint/store.hpp"
 
 namespace troupe {
@@ -16,6 +17,7 @@ enum class restore_source : std::uint8_t {
   own_memory,  ///< the shard holds it itself
   neighbour,   ///< its keeper, on another node, holds it
   backup,      ///< no cut: the state that its backup has reached
+  survivor,    ///< a node that outlived the head before this one holds it
   disk,
 };
 
@@ -31,7 +33,7 @@ std::map<std::string, std::uint64_t> by_name(const restore_counts& counts);
 /// What one shard goes on from: its part of a cut, which may have been written with other shards and lanes.
 struct shard_origin {
   std::string source;                  ///< where the cut stands, for messages to people
-  std::uint64_t step = 0;              ///< at which all lanes stood
+  cut_id cut;                          ///< all lanes stood at its step
   std::vector<lane_progress> applied;  ///< of all lanes, as counted until then
   std::vector<named_tensor> tensors;   ///< values and optimizer state of the shard's parameters; handles to the cut's
 };

@@ -157,7 +157,9 @@ std::optional<cluster_file> cluster_file::read(const std::filesystem::path& run_
   return cluster_file{text("endpoint"), text("secret"), text("tls")};
 }
 
-void cluster_file::remove(const std::filesystem::path& run_directory) {
+void cluster_file::remove(const std::filesystem::path& run_directory) const {
+  if (const auto there = read(run_directory); there && there->endpoint != endpoint)
+    return;
   std::error_code ignored;
   std::filesystem::remove(path_in(run_directory), ignored);
 }

@@ -70,7 +70,8 @@ struct cluster_file {
 
   void write(const std::filesystem::path& run_directory) const;
   static std::optional<cluster_file> read(const std::filesystem::path& run_directory);
-  static void remove(const std::filesystem::path& run_directory);
+  /// Unless another process has put its own there.
+  void remove(const std::filesystem::path& run_directory) const;
   static std::filesystem::path path_in(const std::filesystem::path& run_directory);
 };
 

@@ -33,12 +33,18 @@ hosted_cluster::hosted_cluster(const cluster_request& request, console& people) 
   job_.carrier = listen_on(where_, access_, request.advertise);
   job_.min_nodes = std::max(1u, request.min_nodes > 0 ? request.min_nodes : request.nodes);
   job_.alike = request.listen.empty();
+  if (request.listen.empty())
+    job_.wait_for_memory = {};  // its own nodes end with it, and what they held
+  else
+    job_.wait_for_memory = std::chrono::milliseconds{static_cast<std::int64_t>(request.recover_within * 1e3)};
 }
 
 void hosted_cluster::open(const run_directory& directory, std::function<void(const log_line&)> tell) {
   directory_ = directory.path();
+  job_.journal = directory.journal();
   job_.tell = std::move(tell);
-  cluster_file{near_endpoint(), secret_is_drawn_ ? access_.secret : std::string{}, access_.tls.string()}.write(directory_);
+  found_by_ = {near_endpoint(), secret_is_drawn_ ? access_.secret : std::string{}, access_.tls.string()};
+  found_by_.write(directory_);
   if (!where_.loopback() && access_.tls.empty())
     people_.warn("note: links between machines are authenticated but not encrypted; keep to a network that you trust");
   if (request_.nodes > 0)
@@ -55,7 +61,7 @@ hosted_cluster::~hosted_cluster() {
   processes_.reset();
   end_network(job_.carrier);
   if (!directory_.empty())
-    cluster_file::remove(directory_);
+    found_by_.remove(directory_);
 }
 
 std::string hosted_cluster::near_endpoint() const {

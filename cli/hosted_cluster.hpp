@@ -19,6 +19,7 @@ struct cluster_request {
   std::string listen;           ///< "ADDRESS:PORT"; empty: for this machine's own nodes only
   double replace_after = 0.5;   ///< seconds, for a process of `nodes` that died
   std::uint32_t min_nodes = 0;  ///< 0: as many as `nodes`, at least one
+  double recover_within = 15;   ///< seconds; see job_cluster::wait_for_memory
   access_options access;        ///< beyond this machine's own nodes
   std::string advertise;        ///< host under which nodes reach this process; empty: as it listens
 
@@ -51,6 +52,7 @@ class hosted_cluster {
   bool secret_is_drawn_ = false;
   endpoint_parts where_;
   std::filesystem::path directory_;
+  cluster_file found_by_;
   job_cluster job_;
   std::unique_ptr<local_processes> processes_;
 };

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "actors/cluster_job.hpp"
+#include "actors/surviving_cuts.hpp"
 #include "cli/cluster_access.hpp"
 #include "cli/command.hpp"
 #include "cli/job_preparation.hpp"
@@ -99,7 +100,8 @@ class serving {
                                     : parse_endpoint(options.listen, "--listen");
   }
 
-  /// Joins, serves, and returns when the membership has ended and nothing of it is left.
+  /// Joins, serves, and returns when the membership has ended and nothing of it is left but what the next head of the
+  /// same run may want.
   membership_result once() {
     auto carrier = listen_on(where_, access_, advertised());
     membership_result result;
@@ -111,8 +113,8 @@ class serving {
       cluster_node_options node;
       node.codecs = job_codecs();
       node.offer = offer_;
-      node.prepare = [](const std::vector<job_document>& documents) {
-        return spawner_for(prepare_job_context(documents));
+      node.prepare = [this](const prepare_job& what) {
+        return prepare_with(survivors_, *prepare_job_context(what.documents), what);
       };
       node.on_joined = [&](node_id id) {
         joined = true;
@@ -133,6 +135,13 @@ class serving {
       end_network(carrier);  // before the system, which waits for threads that have spawned actors
     }
     return result;
+  }
+
+  /// For a sentence; empty where there is nothing.
+  std::string what_it_keeps() const {
+    const auto shards = survivors_->shards();
+    return shards.empty() ? std::string{}
+                          : fmt::format("; keeps its last cuts for the next: shard {}", fmt::join(shards, ", "));
   }
 
  private:
@@ -162,6 +171,7 @@ class serving {
   cluster_access access_;
   endpoint_parts where_;
   bool draining_ = false;
+  const std::shared_ptr<surviving_cuts> survivors_ = std::make_shared<surviving_cuts>();
 };
 
 std::string find_head(const node_options& options) {
@@ -228,9 +238,11 @@ exit_code serve(const node_options& options) {
       return exit_code::done;  // nothing of the job is left here
     }
     if (clock::now() - last_contact > patience)
-      throw system_error(fmt::format("no head for {} s: {}", options.rejoin_within, result.end.text));
+      throw system_error(fmt::format("no head for {} s: {}{}", options.rejoin_within, result.end.text,
+                                     server.what_it_keeps().empty() ? "" : "; what it kept of the last cuts is dropped"));
     if (result.end.text != std::exchange(told, result.end.text))
-      log.say({.event = "searches", .message = fmt::format("looking for the head: {}", result.end.text)});
+      log.say({.event = "searches",
+               .message = fmt::format("looking for the head: {}{}", result.end.text, server.what_it_keeps())});
     for (const auto until = clock::now() + between_dials; clock::now() < until && !why.wanted();)
       std::this_thread::sleep_for(poll);
   }

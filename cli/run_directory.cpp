@@ -1,5 +1,8 @@
 #include "cli/run_directory.hpp"
 
+#include <fcntl.h>
+#include <sys/file.h>
+
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -20,7 +23,8 @@ constexpr auto metrics_name = "metrics.jsonl";
 constexpr auto events_name = "events.jsonl";
 constexpr auto summary_name = "summary.json";
 constexpr auto node_logs_name = "nodes";
-constexpr std::array run_files{configuration_name, metrics_name, events_name, summary_name};
+constexpr auto journal_name = "journal.bin";
+constexpr std::array run_files{configuration_name, metrics_name, summary_name, journal_name};
 
 }  // namespace
 
@@ -43,18 +47,33 @@ run_directory::run_directory(fs::path path, run_directory_mode mode) : path_(std
 }
 
 void run_directory::open(const std::string& resolved_configuration) {
+  fs::create_directories(path_);
+  lock();
   if (mode_ == run_directory_mode::force) {
     for (const auto* name : run_files)
       fs::remove(path_ / name);
+    fs::resize_file(path_ / events_name, 0);
     fs::remove_all(checkpoints());
     fs::remove_all(path_ / node_logs_name);
   }
-  fs::create_directories(path_);
   write_file(configuration_name, resolved_configuration);
   metrics_.open(path_ / metrics_name, std::ios::app);
   events_.open(path_ / events_name, std::ios::app);
   if (!metrics_ || !events_)
     throw system_error(fmt::format("{}: cannot write here: {}", path_.string(), std::strerror(errno)));
+}
+
+std::filesystem::path run_directory::journal() const { return path_ / journal_name; }
+
+void run_directory::lock() {
+  const auto file = path_ / events_name;
+  lock_ = descriptor{::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)};
+  if (!lock_)
+    throw system_error(fmt::format("{}: cannot write: {}", file.string(), std::strerror(errno)));
+  if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    throw usage_error(fmt::format("{}: another process is at work on this run\nhelp: wait for its end, or end it; one that "
+                                  "is stopped counts, too. `lsof {}` names it, on its machine",
+                                  path_.string(), file.string()));
 }
 
 bool run_directory::add(std::ofstream& file, const nlohmann::json& line) {

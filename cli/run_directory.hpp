@@ -6,6 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "runtime/transport/socket.hpp"
+
 namespace troupe {
 
 /// What to do where a run directory holds a run.
@@ -17,16 +19,21 @@ enum class run_directory_mode : std::uint8_t {
 
 /// The folder that holds one run; see cli/README.md for its files. A resumed run appends to its lines: after a resume
 /// or a rollback steps come again, and the last line of a step counts.
+///
+/// One process at a time works in it, from open() to the process's end: a lock (flock) on the events' file sees to it,
+/// between machines where their file system does. Where it has no locks, job_journal tells a process that another came.
 class run_directory {
  public:
   /// Throws usage_error or input_error, saying how to go on, where `mode` does not fit what is there. Touches nothing.
   run_directory(std::filesystem::path path, run_directory_mode mode);
 
-  /// Makes the folder ready and writes config.toml. Throws system_error.
+  /// Makes the folder ready and writes config.toml. Throws system_error; usage_error where another process is at work
+  /// there.
   void open(const std::string& resolved_configuration);
 
   const std::filesystem::path& path() const noexcept { return path_; }
   std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
+  std::filesystem::path journal() const;
 
   // A line each, flushed. False, from the first failure on, where it could not be written.
   bool add_metric(const nlohmann::json& line) { return add(metrics_, line); }
@@ -37,10 +44,12 @@ class run_directory {
 
  private:
   static bool add(std::ofstream& file, const nlohmann::json& line);
+  void lock();
   void write_file(const char* name, const std::string& text) const;
 
   std::filesystem::path path_;
   run_directory_mode mode_;
+  descriptor lock_;
   std::ofstream metrics_;
   std::ofstream events_;
 };

@@ -239,6 +239,10 @@ void add_train(CLI::App& app, action& chosen) {
   command->add_option("--min-nodes", options->cluster.min_nodes,
                       "nodes to wait for before the first step; default: as many as --nodes, at least one")
     ->check(CLI::PositiveNumber);
+  command->add_option("--recover-within", options->cluster.recover_within,
+                      "with --resume: seconds to wait for nodes that hold a later cut in memory than the disk has")
+    ->check(CLI::Range(0.0, 3600.0))
+    ->capture_default_str();
   options->cluster.access.add_to(*command);
   command->add_flag("--insecure", options->cluster.access.insecure, "listen beyond this machine without TLS");
   command->add_option("--advertise", options->cluster.advertise, "host under which nodes reach this process")

@@ -188,4 +188,27 @@ shard_message decode_shard(std::span<const std::byte> message, std::uint64_t pay
   });
 }
 
+std::vector<std::byte> encode(const journal_message& value) {
+  capnp::MallocMessageBuilder message;
+  auto out = message.initRoot<wire::Journal>();
+  out.setRun(value.run);
+  out.setHead(value.head);
+  out.setEpoch(value.epoch);
+  if (value.in_memory) {
+    auto cut = out.initInMemory();
+    cut.setEpoch(value.in_memory->epoch);
+    cut.setStep(value.in_memory->step);
+  }
+  return to_bytes(message);
+}
+
+journal_message decode_journal(std::span<const std::byte> message, const std::filesystem::path& file) {
+  return decode<wire::Journal>(message, file, [&](wire::Journal::Reader in) {
+    journal_message out{to_string(in.getRun()), to_string(in.getHead()), in.getEpoch(), {}};
+    if (in.hasInMemory())
+      out.in_memory = {in.getInMemory().getEpoch(), in.getInMemory().getStep()};
+    return out;
+  });
+}
+
 }  // namespace troupe

@@ -33,6 +33,15 @@ checksum own_checksum(const footer& value) noexcept {
 
 }  // namespace
 
+const char* describe(file_kind kind) noexcept {
+  switch (kind) {
+    case file_kind::manifest: return "a manifest";
+    case file_kind::shard: return "a shard";
+    case file_kind::journal: return "a journal";
+  }
+  return "a file of an unknown kind";
+}
+
 input_error faulty(const std::filesystem::path& file, const std::string& fault) {
   return input_error(fmt::format("{}: {}", file.string(), fault));
 }
@@ -69,8 +78,7 @@ sealed_file sealed_file::open(const std::filesystem::path& file, file_kind kind)
   if (end.version != format_version)
     throw faulty(file, fmt::format("format version {}; this program reads version {}", end.version, format_version));
   if (end.kind != kind)
-    throw faulty(file, kind == file_kind::manifest ? "a shard where the manifest was expected"
-                                                   : "a manifest where a shard was expected");
+    throw faulty(file, fmt::format("{} where {} was expected", describe(end.kind), describe(kind)));
   if (end.message_offset > bytes.size() || end.message_bytes > bytes.size() ||
       end.message_offset % tensor_alignment != 0 ||
       sealed_size(end.message_offset, end.message_bytes) != bytes.size())

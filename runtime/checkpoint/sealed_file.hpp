@@ -13,8 +13,11 @@
 
 namespace troupe {
 
-/// What a file of a cut is. Values are part of the format.
-enum class file_kind : std::uint32_t { manifest = 0, shard = 1 };
+/// What a file is. Values are part of the format.
+enum class file_kind : std::uint32_t { manifest = 0, shard = 1, journal = 2 };
+
+/// "a manifest"
+const char* describe(file_kind kind) noexcept;
 
 /// Alignment of tensors and of the message in a file.
 inline constexpr std::uint64_t tensor_alignment = 64;

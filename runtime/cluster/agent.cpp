@@ -54,18 +54,23 @@ class agent {
 
   void on(const prepare_job& message) {
     try {
-      spawn_ = hooks_.prepare(message.documents);
+      job_ = hooks_.prepare(message);
       report_ready();
     } catch (const std::exception& fault) {
       be_unfit(fault.what());
     }
   }
 
+  void on(const forget_kept&) {
+    if (job_ && job_->forget_kept)
+      job_->forget_kept();
+  }
+
   void on(const spawn_actor& message) {
     caf::error reason = make_error(errc::moved, "the node leaves");
-    if (spawn_ && !end_) {
+    if (job_ && !end_) {
       try {
-        if (const auto who = spawn_(self_->system(), message)) {
+        if (const auto who = job_->spawn(self_->system(), message)) {
           spawned_[message.name] = {message.incarnation, who};  // its predecessor has ended, or was given up
           hooks_.log({.event = "started",
                       .node = post_->self(),
@@ -118,7 +123,7 @@ class agent {
 
   /// Whoever was told to end, or to live elsewhere, has not failed.
   void say_ended(const std::string& name, std::uint64_t incarnation, const caf::error& reason) {
-    const bool as_told = !reason || is(reason, errc::moved) || reason == caf::exit_reason::user_shutdown ||
+    const bool as_told = !reason || is(reason, errc::moved) || is(reason, errc::head_lost) || reason == caf::exit_reason::user_shutdown ||
                          reason == caf::exit_reason::kill;
     hooks_.log({.event = "ended",
                 .message = root_cause(reason),
@@ -129,14 +134,14 @@ class agent {
   }
 
   void report_ready() {
-    if (!met_ || !spawn_)
+    if (!met_ || !job_)
       return;
     say("ready", "the job's data is open, and all nodes are met");
-    tell(self_, membership_, node_prepared{post_->self(), {}});
+    tell(self_, membership_, node_prepared{post_->self(), {}, job_->kept});
   }
 
   void be_unfit(const std::string& fault) {
-    tell(self_, membership_, node_prepared{post_->self(), fault});
+    tell(self_, membership_, node_prepared{post_->self(), fault, {}});
     end({node_end::kind::unfit, fault});
   }
 
@@ -144,8 +149,10 @@ class agent {
     if (end_)
       return;
     end_ = std::move(how);
+    const auto reason = end_->what == node_end::kind::lost ? make_error(errc::head_lost, "the node lost its head")
+                                                           : make_error(errc::moved, "the node leaves");
     for (const auto& [name, who] : spawned_)
-      send_exit(who.handle, make_error(errc::moved, "the node leaves"));
+      send_exit(who.handle, reason);
     // Whoever is stuck in a handler does not keep the node.
     run_later(self_, wind_down, [this] {
       for (const auto& [name, who] : spawned_)
@@ -173,7 +180,7 @@ class agent {
   std::shared_ptr<remoting> post_;
   caf::actor membership_;
   agent_hooks hooks_;
-  local_spawner spawn_;
+  std::optional<prepared_job> job_;
   std::map<std::string, hosted> spawned_;  // by name: the latest
   bool met_ = false;
   bool told_ = false;
@@ -196,6 +203,7 @@ agent_actor::behavior_type behave(agent_actor::stateful_pointer<agent_state> sel
       [&body](const peers_met& message) { body->on(message); },
       [&body](const forget_peer& message) { body->on(message); },
       [&body](const prepare_job& message) { body->on(message); },
+      [&body](const forget_kept& message) { body->on(message); },
       [&body](const spawn_actor& message) { body->on(message); },
       [&body](const leave_cluster& message) { body->on(message); },
       [&body](const die_now& message) { body->on(message); },

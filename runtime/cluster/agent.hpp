@@ -19,8 +19,15 @@ namespace troupe {
 /// Spawns an actor of the job in this process, by its logical name; an empty handle where the name is nobody's.
 using local_spawner = std::function<caf::actor(caf::actor_system&, const spawn_actor&)>;
 
+/// A process that is ready for a job.
+struct prepared_job {
+  local_spawner spawn;
+  std::vector<std::uint32_t> kept{};      ///< as in node_prepared
+  std::function<void()> forget_kept{};    ///< empty where nothing is kept
+};
+
 /// Makes this process ready for a job; throws input_error where it cannot take part.
-using job_preparer = std::function<local_spawner(const std::vector<job_document>&)>;
+using job_preparer = std::function<prepared_job(const prepare_job&)>;
 
 /// How a node's part in a cluster ends.
 struct node_end {
@@ -63,7 +70,7 @@ struct agent_hooks {
 
 using agent_actor =
     caf::typed_actor<caf::reacts_to<meet_peers>, caf::reacts_to<peers_met>, caf::reacts_to<forget_peer>,
-                     caf::reacts_to<prepare_job>, caf::reacts_to<spawn_actor>, caf::reacts_to<leave_cluster>,
+                     caf::reacts_to<prepare_job>, caf::reacts_to<forget_kept>, caf::reacts_to<spawn_actor>, caf::reacts_to<leave_cluster>,
                      caf::reacts_to<die_now>, caf::reacts_to<head_lost>, caf::reacts_to<peer_silent>,
                      caf::reacts_to<drain_node>, caf::reacts_to<ask_for_cut>>;
 

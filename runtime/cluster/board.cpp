@@ -1,6 +1,7 @@
 #include "runtime/cluster/board.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace troupe {
 
@@ -42,6 +43,11 @@ void cluster_board::release(node_id node) {
 void cluster_board::set_fault(node_id node, const std::string& fault) {
   const std::lock_guard lock(mutex_);
   nodes_.at(node - 1).fault = fault;
+}
+
+bool cluster_board::set_kept(node_id node, std::vector<std::uint32_t> shards) {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(nodes_.at(node - 1).kept, shards) != shards;
 }
 
 bool cluster_board::remove(node_id node, const std::string& evidence) {

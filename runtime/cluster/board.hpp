@@ -42,6 +42,7 @@ struct node_record {
   std::string evidence;                         ///< gone: why
   bool released = false;                        ///< it was told to go: nothing lives there any more
   std::string fault;                            ///< what makes it unfit for this job; empty: nothing is known
+  std::vector<std::uint32_t> kept;              ///< as in node_prepared
 };
 
 /// Who moves, by index.
@@ -66,6 +67,8 @@ class cluster_board {
   /// It leaves, and its end is no loss.
   void release(node_id node);
   void set_fault(node_id node, const std::string& fault);
+  /// False where nothing changes by it.
+  bool set_kept(node_id node, std::vector<std::uint32_t> shards);
   /// Strikes a node out; false where it was out before.
   bool remove(node_id node, const std::string& evidence);
   std::optional<node_record> find(node_id node) const;

@@ -31,7 +31,7 @@ void cluster_head::start(const directory_actor& names) {
     if (const auto me = weak.lock())
       me->expel(node, evidence);
   };
-  membership_ = spawn_membership(system_, post_, board_, options_.documents, names, std::move(hooks));
+  membership_ = spawn_membership(system_, post_, board_, options_.terms, names, std::move(hooks));
   post_->host(membership_name, 1, membership_);
   carrier_->start(events_for(weak));
 }

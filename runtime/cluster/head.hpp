@@ -20,7 +20,7 @@ namespace troupe {
 struct cluster_head_options {
   message_codecs codecs;                   ///< of everything that actors say to each other
   placement_demands demands;
-  std::vector<job_document> documents;     ///< what every node prepares itself with
+  membership_terms terms;                  ///< what every node prepares itself with, and how long that may take
   std::string cluster;                     ///< drawn anew by each run
   std::function<std::string()> status;     ///< of the job, as a JSON object; must not wait
   std::function<void(const log_line&)> tell;  ///< see membership_hooks; called on an actor's thread

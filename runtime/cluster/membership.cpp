@@ -1,6 +1,7 @@
 #include "runtime/cluster/membership.hpp"
 
 #include <set>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -15,11 +16,11 @@ namespace {
 class membership {
  public:
   membership(membership_actor::pointer self, std::shared_ptr<remoting> post, std::shared_ptr<cluster_board> board,
-             std::vector<job_document> documents, const directory_actor& names, membership_hooks hooks)
+             membership_terms terms, const directory_actor& names, membership_hooks hooks)
       : self_(self),
         post_(std::move(post)),
         board_(std::move(board)),
-        documents_(std::move(documents)),
+        terms_(std::move(terms)),
         hooks_(std::move(hooks)) {
     self_->send(names, watch_names{"coordinator", caf::actor_cast<caf::actor>(self_)});
   }
@@ -32,7 +33,9 @@ class membership {
       if (node.id < message.node && node.state != node_state::gone)
         older.peers.push_back({node.id, node.offer.endpoint});
     tell(self_, agent_of(message.node), std::move(older));
-    tell(self_, agent_of(message.node), prepare_job{documents_});
+    tell(self_, agent_of(message.node), terms_.job);
+    if (terms_.prepare_within.count() > 0)
+      run_later(self_, terms_.prepare_within, [this, node = message.node] { refuse_where_late(node); });
   }
 
   void on(const node_prepared& message) {
@@ -45,6 +48,9 @@ class membership {
     }
     if (node->state != node_state::joining)
       return;
+    board_->set_kept(message.node, message.kept);
+    if (restored_)
+      forget_kept_of(message.node);
     board_->set_state(message.node, node_state::ready);
     say(message.node, "joined",
         fmt::format("node {} joined: {}, {:g} cores", message.node, node->offer.resources.host,
@@ -95,6 +101,13 @@ class membership {
       release(message.node, "drained");
   }
 
+  void on(const cut_restored&) {
+    if (std::exchange(restored_, true))
+      return;
+    for (const auto& node : board_->nodes())
+      forget_kept_of(node.id);
+  }
+
   void on(const cut_request& message) {
     tell(self_, coordinator_, cut_wanted{fmt::format("asked for on node {}", message.node)});
   }
@@ -129,6 +142,17 @@ class membership {
     return found && found->state != node_state::gone;
   }
 
+  void refuse_where_late(node_id node) {
+    if (const auto found = board_->find(node); found && found->state == node_state::joining)
+      expel(node, fmt::format("it was not ready within {:g} s: it is still reading the job's data, or stuck in that",
+                              std::chrono::duration<double>(terms_.prepare_within).count()));
+  }
+
+  void forget_kept_of(node_id node) {
+    if (is_member(node) && board_->set_kept(node, {}))
+      tell(self_, agent_of(node), forget_kept{});
+  }
+
   caf::actor agent_of(node_id node) { return post_->handle({node, agent_name, 1}); }
 
   void release(node_id node, const std::string& reason) {
@@ -144,7 +168,8 @@ class membership {
   membership_actor::pointer self_;
   std::shared_ptr<remoting> post_;
   std::shared_ptr<cluster_board> board_;
-  std::vector<job_document> documents_;
+  membership_terms terms_;
+  bool restored_ = false;  // nothing that nodes hold from before is needed
   membership_hooks hooks_;
   caf::actor coordinator_;
   std::set<node_id> departed_;  // that everybody was told of
@@ -158,11 +183,11 @@ struct membership_state {
 membership_actor::behavior_type behave(membership_actor::stateful_pointer<membership_state> self,
                                        const std::shared_ptr<remoting>& post,
                                        const std::shared_ptr<cluster_board>& board,
-                                       const std::vector<job_document>& documents, const directory_actor& names,
+                                       const membership_terms& terms, const directory_actor& names,
                                        const membership_hooks& hooks) {
   keep_exceptions(self);
   auto& body = self->state.body;
-  body = std::make_unique<membership>(self, post, board, documents, names, hooks);
+  body = std::make_unique<membership>(self, post, board, terms, names, hooks);
   return {
       [&body](const node_arrived& message) { body->on(message); },
       [&body](const node_departed& message) { body->on(message); },
@@ -171,6 +196,7 @@ membership_actor::behavior_type behave(membership_actor::stateful_pointer<member
       [&body](const drain_request& message) { body->on(message); },
       [&body](const cut_request& message) { body->on(message); },
       [&body](const node_vacated& message) { body->on(message); },
+      [&body](const cut_restored& message) { body->on(message); },
       [&body](const kill_node& message) { body->on(message); },
       [&body](const dismiss_nodes& message) { body->on(message); },
       [&body](const directory_entry& entry) { body->on(entry); },
@@ -180,10 +206,10 @@ membership_actor::behavior_type behave(membership_actor::stateful_pointer<member
 }  // namespace
 
 caf::actor spawn_membership(caf::actor_system& system, std::shared_ptr<remoting> post,
-                            std::shared_ptr<cluster_board> board, std::vector<job_document> documents,
+                            std::shared_ptr<cluster_board> board, membership_terms terms,
                             const directory_actor& names, membership_hooks hooks) {
   return caf::actor_cast<caf::actor>(
-      system.spawn(behave, std::move(post), std::move(board), std::move(documents), names, std::move(hooks)));
+      system.spawn(behave, std::move(post), std::move(board), std::move(terms), names, std::move(hooks)));
 }
 
 }  // namespace troupe

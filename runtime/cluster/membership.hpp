@@ -49,6 +49,8 @@ struct node_vacated {
 struct cut_wanted {
   std::string reason;
 };
+/// From the coordinator: all shards are restored, and what nodes hold from before is not needed (any more).
+struct cut_restored {};
 /// From the coordinator, for fault injection.
 struct kill_node {
   node_id node = head_node;
@@ -62,8 +64,15 @@ struct dismiss_nodes {
 using membership_actor =
     caf::typed_actor<caf::reacts_to<node_arrived>, caf::reacts_to<node_departed>, caf::reacts_to<node_prepared>,
                      caf::reacts_to<peer_lost>, caf::reacts_to<drain_request>, caf::reacts_to<cut_request>,
-                     caf::reacts_to<node_vacated>, caf::reacts_to<kill_node>, caf::reacts_to<dismiss_nodes>,
+                     caf::reacts_to<node_vacated>, caf::reacts_to<cut_restored>, caf::reacts_to<kill_node>,
+                     caf::reacts_to<dismiss_nodes>,
                      caf::reacts_to<directory_entry>>;
+
+/// What a membership asks of nodes.
+struct membership_terms {
+  prepare_job job;
+  std::chrono::milliseconds prepare_within{0};  ///< else the node is refused; 0: it may take for ever
+};
 
 struct membership_hooks {
   /// Strikes a member out: closes its link, ends its handles.
@@ -76,7 +85,7 @@ struct membership_hooks {
 inline constexpr std::chrono::milliseconds peer_grace{1'000};
 
 caf::actor spawn_membership(caf::actor_system& system, std::shared_ptr<remoting> post,
-                            std::shared_ptr<cluster_board> board, std::vector<job_document> documents,
+                            std::shared_ptr<cluster_board> board, membership_terms terms,
                             const directory_actor& names, membership_hooks hooks);
 
 }  // namespace troupe
@@ -87,5 +96,6 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::node_ready)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::node_leaving)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::node_vacated)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::cut_wanted)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::cut_restored)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::kill_node)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::dismiss_nodes)

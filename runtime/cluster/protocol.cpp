@@ -6,6 +6,7 @@ void add_cluster_codecs(message_codecs& codecs) {
   codecs.add<meet_peers>("meet_peers");
   codecs.add<forget_peer>("forget_peer");
   codecs.add<prepare_job>("prepare_job");
+  codecs.add<forget_kept>("forget_kept");
   codecs.add<spawn_actor>("spawn_actor");
   codecs.add<leave_cluster>("leave_cluster");
   codecs.add<die_now>("die_now");

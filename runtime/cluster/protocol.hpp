@@ -7,20 +7,24 @@
 ///     head   --meet_peers-->           agent        dial the nodes that joined before you
 ///     head   --prepare_job-->          agent        read the configuration, open the data
 ///     agent  --node_prepared-->        membership   from now on the node is ready: work may be placed on it
+///     head   --forget_kept-->          agent        what the node holds of the time under another head is not needed
 ///     head   --spawn_actor-->          agent        and the handle of what is spawned is used at once
 ///     agent  --drain_request-->        membership   SIGTERM, a cloud's notice: the node must leave by a deadline
 ///     head   --leave_cluster-->        agent        nothing lives there any more; or the job is done
 ///
-/// A node whose link to the head is lost ends its actors and joins anew, as another node. Two nodes that lose each
+/// A node whose link to the head is lost ends its actors and joins anew, as another node. What they leave behind in its
+/// memory is offered to the next head of the same run, and to no other. Two nodes that lose each
 /// other while both still reach the head are a fault of the network between them: after `peer_grace` the head lets
 /// the later one of them go.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <caf/all.hpp>
 
+#include "runtime/checkpoint/cut_id.hpp"
 #include "runtime/transport/message_codecs.hpp"
 #include "runtime/transport/parcel.hpp"
 
@@ -52,9 +56,19 @@ struct forget_peer {
   std::string evidence;
 };
 
+/// What a node may hold of the time under another head that is of use to this one.
+struct inheritance {
+  std::string run;            ///< the same for all heads of a run; of no other run. Empty: it keeps nothing
+  std::optional<cut_id> cut;  ///< absent: nothing
+};
+
 struct prepare_job {
   std::vector<job_document> documents;
+  inheritance from_before;
 };
+
+/// See node_prepared::kept.
+struct forget_kept {};
 
 /// Spawn this actor of the job; `owner` is told what it has to tell.
 struct spawn_actor {
@@ -75,7 +89,8 @@ struct die_now {};
 
 struct node_prepared {
   node_id node = head_node;
-  std::string fault;  ///< empty: it is ready
+  std::string fault;                 ///< empty: it is ready
+  std::vector<std::uint32_t> kept;   ///< shards of which it has a part of the cut that was asked for
 };
 
 struct peer_lost {
@@ -103,6 +118,7 @@ void add_cluster_codecs(message_codecs& codecs);
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::meet_peers)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::forget_peer)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::prepare_job)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::forget_kept)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::spawn_actor)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::leave_cluster)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::die_now)

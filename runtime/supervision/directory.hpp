@@ -47,3 +47,23 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::resolve_name)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::watch_names)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::list_names)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::name_list)
+
+namespace troupe {
+
+/// For a thread of no actor's: sends to whoever holds the name now. False where nobody does.
+template <class Message>
+bool tell_by_name(caf::scoped_actor& self, const directory_actor& names, const char* name, Message message) {
+  bool told = false;
+  self->request(names, caf::infinite, resolve_name{name})
+      .receive(
+          [&](const directory_entry& entry) {
+            if ((told = static_cast<bool>(entry.handle)))
+              self->send(entry.handle, std::move(message));
+          },
+          [](const caf::error&) {
+            // Not published yet.
+          });
+  return told;
+}
+
+}  // namespace troupe

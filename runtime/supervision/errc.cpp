@@ -17,6 +17,7 @@ const char* name_of(errc code) {
     case errc::killed_by_chaos: return "killed by chaos";
     case errc::node_lost: return "node lost";
     case errc::moved: return "moved";
+    case errc::head_lost: return "head lost";
   }
   return "unknown error";
 }

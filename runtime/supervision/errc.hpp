@@ -19,6 +19,7 @@ enum class errc : std::uint8_t {
   killed_by_chaos, ///< fault injection
   node_lost,       ///< its node is gone, or none is there to host it; a supervisor does not hold it against the actor
   moved,           ///< told to end here and start elsewhere; nor this
+  head_lost,       ///< the node has no head any more; who holds what a successor may want leaves it behind
 };
 
 /// An error whose context is `message`. Contexts read from the root cause on.

@@ -11,11 +11,13 @@
 # tensors, in the order of its table, each followed by zeros up to the next multiple of 64; a manifest has none. The
 # footer is the last 64 bytes, little-endian:
 #
-#   magic "TROUPECK" | version :UInt32 = 1 | kind :UInt32 (0 manifest, 1 shard) | message offset :UInt64
+#   magic "TROUPECK" | version :UInt32 = 1 | kind :UInt32 (0 manifest, 1 shard, 2 journal) | message offset :UInt64
 #   | message size :UInt64 | message checksum | checksum of the footer's first 48 bytes
 #
 # A checksum is an xxh3-128, low half first. Checksums form a tree that covers every byte: the manifest's message holds
 # those of the shards' messages, which hold those of the tensors. A message's reaches up to the footer.
+#
+# The journal of a run on a cluster is a file of the same form, without payload.
 
 using Cxx = import "/capnp/c++.capnp";
 $Cxx.namespace("troupe::wire");
@@ -50,6 +52,18 @@ struct Shard {
   version @2 :UInt64;             # updates this shard has applied
   lanes @3 :List(LaneProgress);
   tensors @4 :List(Tensor);       # in order of offset, without gaps
+}
+
+struct Journal {
+  run @0 :Text;                   # drawn when the run began, and kept by whoever resumes it
+  head @1 :Text;                  # drawn by the process that owns the run now
+  epoch @2 :UInt64;               # of the job, the latest
+  inMemory @3 :CutId;             # the newest cut that nodes held whole in memory; absent: none
+}
+
+struct CutId {
+  epoch @0 :UInt64;               # in which it was taken
+  step @1 :UInt64;
 }
 
 struct LaneProgress {

@@ -63,7 +63,7 @@ class mortal_node {
     options.codecs = job_codecs();
     options.offer.resources = this_node();
     options.offer.resources.cores = 1.0;
-    options.prepare = [context](const std::vector<job_document>&) { return spawner_for(context); };
+    options.prepare = [context](const prepare_job&) { return prepared_job{spawner_for(context)}; };
     options.on_end = [](const node_end&) {};
     options.on_joined = [this](node_id) { joined_.set_value(true); };
     self_ = std::make_shared<cluster_node>(world_.get(), carrier_, std::move(options));

@@ -104,6 +104,8 @@ TEST_CASE("a run directory is never overwritten by accident") {
   {
     run_directory run(path, mode::resume);
     run.open("key = 2\n");
+    CHECK(fault_of(path, mode::resume)
+            .starts_with("usage: " + path.string() + ": another process is at work on this run\nhelp: wait"));
     CHECK(run.add_metric({{"kind", "step"}, {"step", 1}}));
     CHECK(run.add_event({{"kind", "started"}}));
     run.write_summary({{"kind", "summary"}});

@@ -14,240 +14,14 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
-#include "actors/cluster_job.hpp"
-#include "actors/coordinator.hpp"
-#include "actors/job_root.hpp"
-#include "runtime/cluster/node.hpp"
 #include "runtime/probe.hpp"
 #include "tests/scratch_folder.hpp"
 #include "tests/seeds.hpp"
-#include "tests/simulation/network.hpp"
-#include "tests/simulation/tiny_job.hpp"
+#include "tests/simulation/cluster.hpp"
 
 namespace troupe {
 
 namespace {
-
-using std::chrono::milliseconds;
-using std::chrono::seconds;
-
-/// What can happen to a cluster.
-enum class fault : std::uint8_t {
-  kill,
-  drain,
-  kill_in_drain,
-  join,
-  cut_from_head,
-  declare_dead,  ///< by the head, while it lives on and does not know
-  cut_peers,
-  break_peers,
-  kill_actor,
-  want_cut,
-};
-inline constexpr fault all_faults[] = {fault::kill,          fault::drain,        fault::kill_in_drain,
-                                       fault::join,          fault::cut_from_head, fault::declare_dead,
-                                       fault::cut_peers,     fault::break_peers,  fault::kill_actor,
-                                       fault::want_cut};
-
-/// Only in the replay of a seed.
-void say(const std::string& text) {
-  if (std::getenv("TROUPE_SEED") != nullptr)
-    MESSAGE(text);
-}
-
-class cluster {
- public:
-  cluster(simulator& sim, job_context_ptr context) : sim_(sim), wire_(sim), context_(std::move(context)) {
-    names_ = spawn_directory(sim_.system());
-    cluster_head_options options;
-    options.codecs = job_codecs();
-    options.demands = demands_of(*context_);
-    options.cluster = "simulated";
-    options.status = [] { return std::string{"{}"}; };
-    options.tell = [](const log_line& line) { say(line.message); };
-    head_net_ = wire_.make_network();
-    head_ = std::make_shared<cluster_head>(sim_.system(), head_net_, std::move(options));
-    head_->start(names_);
-  }
-
-  ~cluster() {
-    for (const auto& each : members_)
-      send_exit(each->node->agent(), caf::exit_reason::kill);
-    send_exit(head_->membership(), caf::exit_reason::kill);
-  }
-
-  cluster_head& head() { return *head_; }
-  const directory_actor& names() const { return names_; }
-  job_places places() { return places_on(head_, context_); }
-
-  void add_node() {
-    auto one = std::make_shared<member>();
-    one->net = wire_.make_network();
-    cluster_node_options options;
-    options.codecs = job_codecs();
-    options.offer.resources = this_node();
-    options.offer.resources.cores = 1.0 + static_cast<double>(sim_.draw(2));
-    options.prepare = [context = context_, one = one.get()](const std::vector<job_document>&) -> local_spawner {
-      return [spawn = spawner_for(context), one](caf::actor_system& system, const spawn_actor& what) {
-        one->spawned.push_back(spawn(system, what));
-        return one->spawned.back();
-      };
-    };
-    options.on_joined = [one = one.get()](node_id id) { one->id = id; };
-    options.on_end = [this, one = one.get()](const node_end& how) {
-      one->ended = how.what;
-      wire_.kill(*one->net);  // its process ends, or joins anew as another node
-      if (how.what == node_end::kind::lost && !done_)
-        later_.push_back(sim_.steps() + 200);
-    };
-    options.die = [this, one = one.get()] { kill(*one); };
-    one->node = std::make_shared<cluster_node>(sim_.system(), one->net, std::move(options));
-    one->node->join(head_->endpoint(), [this, one = one.get()](const dial_result&) {
-      one->ended = node_end::kind::unfit;
-      if (!done_)
-        later_.push_back(sim_.steps() + 200);
-    });
-    members_.push_back(std::move(one));
-  }
-
-  std::size_t ready() const { return head_->board().count(node_state::ready); }
-
-  /// Does something bad, or good, to somebody.
-  void disturb(std::optional<fault> only) {
-    const auto what = only ? *only : all_faults[sim_.draw(std::size(all_faults))];
-    const auto living = living_members();
-    if (living.empty())
-      return add_node();
-    auto& one = *living[sim_.draw(living.size())];
-    auto& other = *living[sim_.draw(living.size())];
-    ++seen_[what];
-    say(fmt::format("fault {} at {}: nodes {} and {}", static_cast<int>(what), sim_.steps(), one.id, other.id));
-    switch (what) {
-      case fault::kill:
-        kill(one);
-        later_.push_back(sim_.steps() + sim_.draw(1'000));
-        return;
-      case fault::drain:
-        one.node->drain(seconds{25}, "simulated notice");
-        later_.push_back(sim_.steps() + sim_.draw(1'000));
-        return;
-      case fault::kill_in_drain:
-        one.node->drain(seconds{25}, "simulated notice");
-        doomed_.emplace_back(sim_.steps() + sim_.draw(100), &one);
-        later_.push_back(sim_.steps() + sim_.draw(1'000));
-        return;
-      case fault::join:
-        return add_node();
-      case fault::cut_from_head:
-        return separate(*one.net, *head_net_);
-      case fault::declare_dead:
-        return wire_.half_break_links(*head_net_, *one.net);
-      case fault::cut_peers:
-        if (&one != &other)
-          separate(*one.net, *other.net);
-        return;
-      case fault::break_peers:
-        if (&one != &other)
-          wire_.break_links(*one.net, *other.net);
-        return;
-      case fault::kill_actor: {
-        const char* const victims[] = {"shard/0",  "keeper/0",  "replica/1",        "loader/0",
-                                       "evaluator", "keeper/0", "checkpoint_writer", "coordinator"};
-        sim_.kill(victims[sim_.draw(std::size(victims))]);
-        return;
-      }
-      case fault::want_cut:
-        one.node->request_cut();
-        return;
-    }
-  }
-
-  /// Half of the nodes, together, from the other half and the head.
-  void cut_off_half() {
-    const auto living = living_members();
-    for (std::size_t i = 0; i < living.size() / 2; ++i) {
-      living[i]->cut_off = true;
-      wire_.partition(*living[i]->net, *head_net_);
-      for (auto j = living.size() / 2; j < living.size(); ++j)
-        wire_.partition(*living[i]->net, *living[j]->net);
-    }
-  }
-
-  /// Whether all who were cut off have noticed, and nobody trains there any more.
-  bool cut_off_half_is_idle() const {
-    return std::ranges::all_of(members_, [](const auto& each) {
-      return !each->cut_off ||
-             (each->ended == node_end::kind::lost && std::ranges::all_of(each->spawned, simulator::has_ended));
-    });
-  }
-
-  /// Deaths and replacements that are due, and networks that are whole again.
-  void tick() {
-    for (auto& [at, one] : doomed_)
-      if (one && at <= sim_.steps() && !one->killed)
-        kill(*std::exchange(one, nullptr));
-    const auto due = std::find_if(later_.begin(), later_.end(), [this](auto at) { return at <= sim_.steps(); });
-    if (due == later_.end())
-      return;
-    later_.erase(due);
-    wire_.heal();
-    add_node();
-  }
-
-  /// Nothing else is left to do: what is to come comes now. False where nothing is.
-  bool hurry() {
-    if (later_.empty())
-      return false;
-    later_.front() = sim_.steps();
-    return true;
-  }
-
-  void finish() { done_ = true; }
-  const std::map<fault, std::uint64_t>& seen() const { return seen_; }
-
-  struct member {
-    std::shared_ptr<network> net;
-    std::shared_ptr<cluster_node> node;
-    node_id id = head_node;
-    std::vector<caf::actor> spawned;
-    std::optional<node_end::kind> ended;
-    bool killed = false;
-    bool cut_off = false;
-  };
-
-  std::vector<member*> living_members() {
-    std::vector<member*> living;
-    for (const auto& each : members_)
-      if (!each->killed && !each->ended && each->id != head_node)
-        living.push_back(each.get());
-    return living;
-  }
-
-  /// As SIGKILL: first nothing is heard of it any more, then its actors are gone.
-  void kill(member& one) {
-    one.killed = true;
-    wire_.kill(*one.net);
-    send_exit(one.node->agent(), caf::exit_reason::kill);
-  }
-
- private:
-  void separate(network& a, network& b) {
-    wire_.partition(a, b);
-    later_.push_back(sim_.steps() + 2'000);
-  }
-
-  simulator& sim_;
-  simulated_wire wire_;
-  job_context_ptr context_;
-  directory_actor names_;
-  std::shared_ptr<network> head_net_;
-  std::shared_ptr<cluster_head> head_;
-  std::vector<std::shared_ptr<member>> members_;
-  std::vector<std::uint64_t> later_;  // simulation steps at which a node is to be added
-  std::vector<std::pair<std::uint64_t, member*>> doomed_;  // the simulation steps at which they die
-  std::map<fault, std::uint64_t> seen_;
-  bool done_ = false;
-};
 
 struct run_options {
   std::size_t nodes = 3;
@@ -265,50 +39,37 @@ struct outcome {
 outcome simulate(std::uint64_t seed, const job_inputs& inputs, const job_settings& settings, run_options how) {
   const auto context = make_job_context(inputs, settings);
   effects applied(settings);
-  const auto log = std::make_shared<job_log>(*context, following(applied));
   simulator sim{seed, {.steps_max = 2'000'000}};
-  cluster nodes(sim, context);
+  simulated_cluster nodes(sim, context);
   for (std::size_t i = 0; i < how.nodes; ++i)
     nodes.add_node();
   sim.set_slowness(0.0);
   REQUIRE(sim.run_until([&] { return nodes.ready() == how.nodes; }) == simulator::outcome::done);
-  const auto done = std::make_shared<bool>(false);
-  const auto listener = sim.system().spawn(
-      [done](caf::event_based_actor*) -> caf::behavior { return {[done](const job_done&) { *done = true; }}; });
-  const auto root = spawn_job(sim.system(), context, log, nodes.names(), listener, nodes.places());
-  sim.observe(nodes.names());
+  nodes.start_job(following(applied));
   sim.run_until([&] { return sim.lives("coordinator"); });
   sim.set_slowness(simulator_options{}.slowness);
   for (std::uint64_t i = 0; i < how.faults; ++i) {
     const auto until = sim.steps() + sim.draw(2'500);
     sim.run_until([&] {
       nodes.tick();
-      return *done || sim.steps() >= until;
+      return nodes.done() || sim.steps() >= until;
     });
-    if (!*done)
+    if (!nodes.done())
       nodes.disturb(how.only);
   }
   if (how.partition) {
     const auto until = sim.steps() + sim.draw(2'500);
-    sim.run_until([&] { return *done || sim.steps() >= until; });
+    sim.run_until([&] { return nodes.done() || sim.steps() >= until; });
     nodes.cut_off_half();
     // Before anybody mends it, or takes their place.
-    if (!*done)
+    if (!nodes.done())
       CHECK(sim.run_until([&] { return nodes.cut_off_half_is_idle(); }) == simulator::outcome::done);
   }
-  const auto goes_on = [&] {
-    return sim.run_until([&] {
-      nodes.tick();
-      return *done;
-    });
-  };
-  while (goes_on() == simulator::outcome::quiet && nodes.hurry()) {
-    // nop
-  }
+  nodes.run_until([&] { return nodes.done(); });
   nodes.finish();
-  if (*done)
-    applied.require_all(log->summary().steps);
-  return {*done, log->summary(), nodes.seen()};
+  if (nodes.done())
+    applied.require_all(nodes.summary().steps);
+  return {nodes.done(), nodes.summary(), nodes.seen()};
 }
 
 std::string fingerprint_on_one_node(double clip) {
@@ -359,8 +120,7 @@ class rare_paths {
                                "membership: two nodes lost each other, and one had to go",
                                "remoting: a parcel came before its receiver",
                                "remoting: a parcel from a node that is no member any more was dropped",
-                               "remoting: a parcel to somebody who has ended was dropped",
-                               "replica: a step had reached some shards and not others"});
+                               "remoting: a parcel to somebody who has ended was dropped"});
     auto counts = probe_counts();
     for (const auto& name : names) {
       MESSAGE(name, ": ", counts[name]);
@@ -437,7 +197,8 @@ TEST_CASE("cluster, bounded and async: every gradient has effect once, whatever 
     paths.note(hit);
   });
   paths.require({"coordinator: a lost shard went back alone, and lanes replay for it",
-                 "shard: a step that had effect before was dropped"},
+                 "shard: a step that had effect before was dropped",
+                 "replica: a step had reached some shards and not others"},
                 {restore_source::beginning, restore_source::neighbour, restore_source::disk});
 }
 
@@ -486,9 +247,23 @@ TEST_CASE("cluster with backups: the same bits, and every gradient once, whateve
       CHECK(hit.summary.fingerprint == (settings.training.clip > 0.0 ? undisturbed() : unclipped()));
     paths.note(hit);
   });
-  paths.require({"recovery: a backup was lost", "recovery: a shard was lost together with its backup",
+  paths.require({"replica: a step had reached some shards and not others", "recovery: a backup was lost", "recovery: a shard was lost together with its backup",
                  "recovery: a backup took over while a cut was under way", "recovery: a backup took over during a drain"},
                 {restore_source::own_memory, restore_source::neighbour, restore_source::backup, restore_source::disk});
+}
+
+TEST_CASE("cluster: a node that does not get ready in time is refused") {
+  auto settings = tiny_settings(consistency_mode::sync, 1);
+  settings.supervision.stall_after = std::chrono::seconds{10};
+  simulator sim{1};
+  simulated_cluster nodes(sim, make_job_context(tiny_inputs(), settings));
+  nodes.add_stuck_node();
+  nodes.add_node();
+  const auto& board = nodes.head().board();
+  REQUIRE(sim.run_until([&] { return board.count(node_state::gone) > 0; }) == simulator::outcome::done);
+  CHECK(board.nodes().front().evidence ==
+        "it was not ready within 10 s: it is still reading the job's data, or stuck in that");
+  CHECK(board.count(node_state::ready) == 1);
 }
 
 }  // namespace troupe

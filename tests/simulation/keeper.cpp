@@ -83,14 +83,14 @@ TEST_CASE("a shard comes back from its keeper; a part that has gone bad there is
   caf::anon_send(second, restore_shard{3, restore_source::neighbour, 3, {}, keeper, {second}});
   sim.run_until([] { return false; });
   REQUIRE(all->failures.size() == 1);
-  CHECK(all->failures.back().fault.find("does not hold the cut at step 3") != std::string::npos);
+  CHECK(all->failures.back().fault.find("is not kept any more where it was") != std::string::npos);
 
   // The very memory that the keeper holds.
   *all->written.front().part.tensors.front().value.mutable_bytes() ^= std::byte{1};
   caf::anon_send(second, restore_shard{4, restore_source::neighbour, 0, {}, keeper, {second}});
   sim.run_until([] { return false; });
   REQUIRE(all->failures.size() == 2);
-  CHECK(all->failures.back().fault.find("is not what it was given") != std::string::npos);
+  CHECK(all->failures.back().fault.find("is not what it was when it was kept") != std::string::npos);
 
   for (const auto& shard : {first, second})
     send_exit(shard, caf::exit_reason::kill);  // each knows itself among its peers, and would live for ever

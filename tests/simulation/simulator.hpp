@@ -111,10 +111,13 @@ class simulator {
     options_.slowness = probability;
   }
 
-  /// Follows the entries of a directory, for `kill` and `lives`.
+  /// Follows the entries of a directory, for `kill` and `lives`, and of no other any more.
   void observe(const directory_actor& names) {
-    if (observer_)
+    if (observed_ == names.address())
       return;
+    observed_ = names.address();
+    living_->clear();
+    send_exit(observer_, caf::exit_reason::kill);
     observer_ = system_.spawn([living = living_](caf::event_based_actor*) -> caf::behavior {
       return {[living](const directory_entry& entry) {
         if (entry.handle)
@@ -228,6 +231,7 @@ class simulator {
   config config_;
   caf::actor_system system_;
   std::shared_ptr<name_map> living_ = std::make_shared<name_map>();
+  caf::actor_addr observed_;
   caf::actor observer_;
   random_kills kills_{.kills_max = 0};
   std::uint64_t steps_ = 0;

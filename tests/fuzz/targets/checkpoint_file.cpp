@@ -8,8 +8,8 @@
 #include "runtime/error.hpp"
 #include "tests/fuzz/fuzz.hpp"
 
-// The bytes are a file of a checkpoint whose footer and table get the right checksums, so that what they say is looked
-// at. That wrong checksums are noticed is tested elsewhere.
+// The bytes are a file of a checkpoint, or a run's journal, whose footer and table get the right checksums, so that what
+// they say is looked at. That wrong checksums are noticed is tested elsewhere.
 
 namespace {
 
@@ -55,8 +55,10 @@ std::vector<std::string> troupe::fuzz::seeds() {
                       {{"blocks.0.norm1.weight", dtype::float32, {5, 7}, 0, 140, {5, 6}},
                        {"a", dtype::bfloat16, {2, 3, 1}, 192, 12, {7, 8}},
                        {"scalar", dtype::int64, {}, 256, 8, {9, 10}}}};
+  journal_message journal{"8f1c", "77aa", 3, cut_id{2, 200}};
   return {sealed(file_kind::manifest, 0, encode(manifest)), sealed(file_kind::shard, 320, encode(shard)),
-          sealed(file_kind::shard, 0, encode(shard_message{}))};
+          sealed(file_kind::shard, 0, encode(shard_message{})), sealed(file_kind::journal, 0, encode(journal)),
+          sealed(file_kind::journal, 0, encode(journal_message{}))};
 }
 
 void troupe::fuzz::read(std::string_view bytes) {
@@ -66,6 +68,15 @@ void troupe::fuzz::read(std::string_view bytes) {
   try {
     const auto opened = sealed_file::open(path, file_kind::manifest);
     decode_manifest(opened.message, path);
+    return;
+  } catch (const input_error&) {
+    // a journal, a shard, or nothing
+  }
+  try {
+    const auto opened = sealed_file::open(path, file_kind::journal);
+    const auto journal = decode_journal(opened.message, path);
+    if (encode(journal) != encode(decode_journal(encode(journal), path)))
+      throw std::logic_error("a journal does not say the same when it is written again");
     return;
   } catch (const input_error&) {
     // a shard, or nothing

@@ -1,6 +1,8 @@
 #include "actors/checkpoint_writer.hpp"
 
 #include <chrono>
+#include <exception>
+#include <functional>
 #include <set>
 
 #include "actors/chaos.hpp"
@@ -19,8 +21,40 @@ struct writer_state {
   std::set<std::uint32_t> written;  // shards of the cut at `step`
   std::size_t size_bytes = 0;
   std::chrono::steady_clock::duration spent{0};
+
+  void forget_cut() {
+    written.clear();
+    size_bytes = 0;
+    spent = {};
+  }
+
   static inline const char* name = "checkpoint_writer";
 };
+
+void write(checkpoint_writer_actor::stateful_pointer<writer_state> self, const job_context& context,
+           const caf::actor& coordinator, const write_part& message, const std::function<bool()>& owns_run) {
+  auto& state = self->state;
+  const auto begin = std::chrono::steady_clock::now();
+  run_in_background([&] { state.size_bytes += context.store->write_shard(message.step, message.part); });
+  state.written.insert(message.part.shard);
+  if (state.written.size() < context.layout.shard_count()) {
+    state.spent += std::chrono::steady_clock::now() - begin;
+    return;
+  }
+  if (!owns_run())
+    return;
+  cut_manifest manifest;
+  manifest.step = message.step;
+  manifest.epoch = message.epoch;
+  manifest.shard_count = context.layout.shard_count();
+  manifest.documents = context.inputs.documents;
+  manifest.documents["data"] = context.inputs.data->fingerprint();
+  std::filesystem::path path;
+  run_in_background([&] { path = context.store->publish(manifest); });
+  const std::chrono::duration<double> seconds = state.spent + (std::chrono::steady_clock::now() - begin);
+  tell(self, coordinator, cut_published{state.epoch, state.step, path, state.size_bytes, seconds.count()});
+  state.forget_cut();
+}
 
 checkpoint_writer_actor::behavior_type behave(checkpoint_writer_actor::stateful_pointer<writer_state> self,
                                               const job_context_ptr& context, const caf::actor& coordinator) {
@@ -38,32 +72,20 @@ checkpoint_writer_actor::behavior_type behave(checkpoint_writer_actor::stateful_
         if (message.epoch > state.epoch || message.step != state.step) {
           if (!state.written.empty())
             context->store->discard_unpublished();
-          state = {};
+          state.forget_cut();
           state.epoch = message.epoch;
           state.step = message.step;
         }
-        const auto begin = std::chrono::steady_clock::now();
-        run_in_background([&] { state.size_bytes += context->store->write_shard(message.step, message.part); });
-        state.written.insert(message.part.shard);
-        if (state.written.size() < context->layout.shard_count()) {
-          state.spent += std::chrono::steady_clock::now() - begin;
-          return;
+        try {
+          write(self, *context, coordinator, message, owns_run);
+        } catch (...) {
+          const auto reason = to_error(std::current_exception());
+          if (!is(reason, errc::system_failure))
+            throw;
+          context->store->discard_unpublished();
+          state.forget_cut();
+          tell(self, coordinator, cut_failed{state.epoch, state.step, root_cause(reason)});
         }
-        if (!owns_run())
-          return;
-        cut_manifest manifest;
-        manifest.step = message.step;
-        manifest.epoch = message.epoch;
-        manifest.shard_count = context->layout.shard_count();
-        manifest.documents = context->inputs.documents;
-        manifest.documents["data"] = context->inputs.data->fingerprint();
-        std::filesystem::path path;
-        run_in_background([&] { path = context->store->publish(manifest); });
-        const std::chrono::duration<double> seconds = state.spent + (std::chrono::steady_clock::now() - begin);
-        tell(self, coordinator, cut_published{state.epoch, state.step, path, state.size_bytes, seconds.count()});
-        state.written.clear();
-        state.size_bytes = 0;
-        state.spent = {};
       },
   };
 }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 
 #include <caf/all.hpp>
 
@@ -28,9 +29,17 @@ struct cut_published {
   double write_seconds = 0.0;
 };
 
+/// To the coordinator instead: the disk is full, say. What was written of the cut is discarded.
+struct cut_failed {
+  std::uint64_t epoch = 0;
+  std::uint64_t step = 0;
+  std::string fault;
+};
+
 using checkpoint_writer_actor = caf::typed_actor<caf::reacts_to<write_part>>;
 
-/// Publishes a cut as soon as the parts of all shards are written, and tells `coordinator`. A part of a later epoch
+/// Publishes a cut as soon as the parts of all shards are written, and tells `coordinator`; what the disk refuses is no
+/// failure of the writer's. A part of a later epoch
 /// discards what an earlier one left unpublished.
 caf::actor spawn_checkpoint_writer(caf::actor_system& system, job_context_ptr context, caf::actor coordinator);
 
@@ -38,3 +47,4 @@ caf::actor spawn_checkpoint_writer(caf::actor_system& system, job_context_ptr co
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::write_part)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::cut_published)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::cut_failed)

@@ -48,6 +48,7 @@ coordinator::coordinator(coordinator_actor::pointer self, job_context_ptr contex
   self_->link_to(tree_);  // either takes the other down
   self_->set_down_handler([this](const caf::down_msg& down) { lose_survivor(down.source); });
   watch_for_stalls();
+  watch_for_cuts();
 }
 
 void coordinator::fails_with(const caf::error& reason) {
@@ -55,10 +56,16 @@ void coordinator::fails_with(const caf::error& reason) {
   own_.explanation = fmt::format("{}: {}", own_.child, root_cause(reason));
   own_.what = child_event::kind::ended;
   log_->event(own_);
-  if (is(reason, errc::bad_input))
+  if (is_final(reason))
     return;  // a restart would meet the same
   own_.what = child_event::kind::restarting;
   log_->event(own_);
+}
+
+void coordinator::give_up(std::string why) {
+  const auto reason = make_error(errc::hopeless, std::move(why));
+  fails_with(reason);
+  self_->quit(reason);
 }
 
 void coordinator::on(child_event& event) {
@@ -70,6 +77,8 @@ void coordinator::on(child_event& event) {
     event.where = home;
   }
   log_->event(event);
+  if (log_->fruitless_restarts() > context_->settings.supervision.fruitless_max)
+    return give_up(fmt::format("{}; {} restarts brought no new step", event.explanation, log_->fruitless_restarts()));
   if (event.what != child_event::kind::started) {
     if (!alive_.handle(event.child))
       note_end(role_of(event.child));
@@ -203,6 +212,7 @@ coordinator_actor::behavior_type behave(coordinator_actor::stateful_pointer<coor
       [&body](const evaluation_done& message) { body->on(message); },
       [&body](const snapshot_taken& message) { body->on(message); },
       [&body](const cut_published& message) { body->on(message); },
+      [&body](const cut_failed& message) { body->on(message); },
       [&body](const cut_kept& message) { body->on(message); },
       [&body](const restore_failed& message) { body->on(message); },
       [&body](const backup_begun& message) { body->on(message); },

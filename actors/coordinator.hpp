@@ -26,6 +26,10 @@
 /// is read from disk. "Last" is the newest cut that every shard can return to. A keeper that dies is started elsewhere,
 /// at no loss.
 ///
+/// What stays broken comes to an end: restarts that bring no new step (supervision.fruitless_max), a last cut for which
+/// the disk has no room (checkpoint.retry_for; one before that is left to the next), a stop for which somebody does not
+/// pause (supervision.stop_within), and waiting in general (supervision.stall_after). The last cut stays.
+///
 /// With `runtime.replication = 2` keepers are backups as well: a shard that is lost goes on from where its backup is,
 /// in the same epoch; the lanes ask what is due and do again what the dead one had not summed. A shard that is lost
 /// together with its backup is restored as above.
@@ -67,14 +71,14 @@ struct job_done {};
 using coordinator_actor =
     caf::typed_actor<caf::reacts_to<child_event>, caf::reacts_to<shard_report>, caf::reacts_to<lane_report>,
                      caf::reacts_to<lane_paused>, caf::reacts_to<lane_stuck>, caf::reacts_to<evaluation_started>,
-                     caf::reacts_to<evaluation_done>, caf::reacts_to<snapshot_taken>, caf::reacts_to<cut_published>,
+                     caf::reacts_to<evaluation_done>, caf::reacts_to<snapshot_taken>, caf::reacts_to<cut_published>, caf::reacts_to<cut_failed>,
                      caf::reacts_to<cut_kept>, caf::reacts_to<restore_failed>, caf::reacts_to<backup_begun>,
                      caf::reacts_to<backup_lost>,
                      caf::reacts_to<parameters>, caf::reacts_to<pull_too_late>, caf::reacts_to<stop_job>,
                      caf::reacts_to<show_life>,
                      caf::reacts_to<node_ready>, caf::reacts_to<node_leaving>, caf::reacts_to<cut_wanted>>;
 
-/// Goes on from the newest good cut in the context's store; from the beginning where there is none.
+/// Goes on from the newest good cut in the context's store; from the beginning where none was made yet.
 caf::actor spawn_coordinator(caf::actor_system& system, job_context_ptr context, std::shared_ptr<job_log> log,
                              const child_context& born, caf::actor listener, job_places places);
 

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <limits>
 
+#include <fmt/format.h>
+
 #include "actors/coordinator_body.hpp"
 #include "actors/job_journal.hpp"
 #include "runtime/system.hpp"
@@ -57,6 +59,37 @@ void coordinator::on(const cut_published& message) {
   work_at_barrier();
 }
 
+void coordinator::on(const cut_failed& message) {
+  if (message.epoch != epoch_ || !cut_ || cut_->step != message.step || cut_->failed)
+    return;
+  constexpr std::chrono::seconds pause{5};
+  const auto what = fmt::format("the cut at step {} could not be saved: {}", message.step, message.fault);
+  ++heard_;
+  if (message.step != last_step_) {
+    log_->cut_failed(what + "; the next one replaces it");
+    unsaved_ = message.step;
+    cut_.reset();
+    return work_at_barrier();
+  }
+  const auto now = self_->clock().now();
+  const auto retry_for = context_->settings.checkpoint.retry_for;
+  if (!unsaved_since_)
+    unsaved_since_ = now;
+  if (now + pause > *unsaved_since_ + retry_for) {
+    log_->cut_failed(what);
+    return give_up(fmt::format("{}; what was trained since {} is lost", what,
+                               saved_ ? fmt::format("the cut at step {}", *saved_) : "the beginning"));
+  }
+  log_->cut_failed(fmt::format("{}; trying again in {} s, for up to {} s", what, pause.count(), retry_for.count() / 1000));
+  cut_->failed = true;
+  run_later(self_, pause, [this, epoch = epoch_] {
+    if (epoch != epoch_ || !cut_ || !cut_->failed)
+      return;
+    cut_.reset();
+    work_at_barrier();
+  });
+}
+
 void coordinator::on(const cut_kept& message) {
   if (message.epoch == epoch_ && self_->current_sender() == alive_.keepers[message.shard])
     kept_.note_kept(message.shard, message.step);
@@ -88,8 +121,11 @@ bool coordinator::cut_due() const {
   const auto& settings = context_->settings.checkpoint;
   if (!context_->store || saved_ == barrier_)
     return false;
-  const bool at_end = barrier_ == last_step_ && (settings.at_end || stopping_);
-  return at_end || early_cut_at_ == barrier_ || (barrier_ > 0 && settings.every > 0 && barrier_ % settings.every == 0);
+  if (barrier_ == last_step_ && (settings.at_end || stopping_))
+    return true;
+  if (unsaved_ == barrier_)
+    return false;
+  return early_cut_at_ == barrier_ || (barrier_ > 0 && settings.every > 0 && barrier_ % settings.every == 0);
 }
 
 bool coordinator::served_evaluation() {

@@ -30,6 +30,8 @@ class coordinator {
   // -- its own end --------------------------------------------------------------------
   /// Before it fails. Nobody else tells: the log belongs to this coordinator as long as it lives.
   void fails_with(const caf::error& reason);
+  /// Fails for good.
+  void give_up(std::string why);
 
   // -- who lives --------------------------------------------------------------------
   void on(child_event& event);
@@ -56,6 +58,7 @@ class coordinator {
   void on(const evaluation_done& message);
   void on(const snapshot_taken& message);
   void on(const cut_published& message);
+  void on(const cut_failed& message);
   void on(const cut_kept& message);
   void on(parameters& message);
 
@@ -93,6 +96,10 @@ class coordinator {
   void pause_lanes();
   /// As soon as all lanes stand level.
   void want_cut();
+  /// Asks for a cut where none was made for too long.
+  void watch_for_cuts();
+  /// Whoever cannot be brought to pause does not keep the job from ending.
+  void bound_stop();
 
   // -- stalls ---------------------------------------------------------------------------------
   /// Bounds every wait of the job (P3): an actor that is stuck in a handler neither answers nor ends.
@@ -134,6 +141,7 @@ class coordinator {
     bool asked = false;
     bool taken_by_all = false;
     double pause_seconds = 0.0;
+    bool failed = false;  // and is tried again after a while
   };
 
   coordinator_actor::pointer self_;
@@ -168,6 +176,8 @@ class coordinator {
   std::optional<std::uint64_t> evaluated_;  // the last step evaluated
   std::optional<cut_under_way> cut_;
   std::optional<std::uint64_t> saved_;      // the last step published
+  std::optional<std::uint64_t> unsaved_;    // the last step that could not be written
+  std::optional<caf::actor_clock::time_point> unsaved_since_;  // the cut at the end
   std::vector<std::optional<std::uint64_t>> paused_;  // by lane, while all are told to pause: where it stands
 
   bool early_cut_ = false;                      // one was asked for

@@ -1,4 +1,7 @@
 #include <algorithm>
+#include <chrono>
+
+#include <fmt/format.h>
 
 #include "actors/coordinator_body.hpp"
 #include "runtime/probe.hpp"
@@ -13,6 +16,26 @@ void coordinator::on(const stop_job&) {
   stopping_ = true;
   if (epoch_ > 0)
     pause_lanes();
+  bound_stop();
+}
+
+void coordinator::bound_stop() {
+  const auto within = context_->settings.supervision.stop_within;
+  if (within.count() == 0)
+    return;
+  const auto& far = log_->summary();
+  const auto steps = std::max<std::uint64_t>(1, far.steps - std::min(far.steps, far.first_step));
+  const auto two_steps = std::chrono::duration<double>(2.0 * far.seconds / static_cast<double>(steps));
+  const auto patience = within + std::chrono::duration_cast<std::chrono::milliseconds>(two_steps);
+  run_later(self_, patience, [this, patience, before = heard_] {
+    if (ended_)
+      return;
+    if (heard_ != before || (paused_.empty() && at_barrier()))  // what remains then is a cut to be written
+      return bound_stop();
+    give_up(fmt::format("told to stop, and nothing was done for {:.0f} s: {}; going on is possible from {}",
+                        std::chrono::duration<double>(patience).count(), waiting_for(),
+                        saved_ ? fmt::format("the cut at step {}", *saved_) : "the beginning"));
+  });
 }
 
 void coordinator::on(const lane_paused& message) {
@@ -57,6 +80,19 @@ void coordinator::want_cut() {
   early_cut_ = true;
   if (epoch_ > 0 && !stopping_ && !ended_ && paused_.empty())
     pause_lanes();
+}
+
+void coordinator::watch_for_cuts() {
+  const auto interval = context_->settings.checkpoint.interval;
+  if (!context_->store || interval.count() == 0)
+    return;
+  run_later(self_, interval, [this, before = saved_] {
+    if (ended_)
+      return;
+    if (saved_ == before && !cut_ && ledger_.reported_all() && ledger_.steps_done() > saved_.value_or(0))
+      want_cut();
+    watch_for_cuts();
+  });
 }
 
 bool coordinator::served_moves() {

@@ -164,6 +164,9 @@ void coordinator::restore_all() {
     if (const auto found = read_newest(); found && found->manifest.step >= step) {
       step = found->manifest.step;
       on_disk = split_cut(*found, context_->model().parameters(), context_->layout);
+    } else if (!found && !step) {  // the beginning is not what these were made from, as far as anybody knows
+      throw input_error(fmt::format("{}: none of the {} checkpoints is good; put one back, or start over in another folder",
+                                    context_->inputs.checkpoints.string(), context_->store->steps().size()));
     }
   const auto from = step.value_or(0);
   if (!survivors_.empty() && !kept_.newest_of_all())

@@ -85,7 +85,7 @@ constexpr std::chrono::milliseconds stop_poll{50};
 constexpr std::chrono::seconds wind_down{5};
 
 /// A fresh job must not find cuts of another: a recovery would go back to them.
-void check_store(const job_inputs& inputs, const job_context& context, bool has_journal) {
+void check_store(const job_inputs& inputs, const job_context& context) {
   if (!context.store)
     return;
   const auto steps = context.store->steps();
@@ -93,8 +93,6 @@ void check_store(const job_inputs& inputs, const job_context& context, bool has_
     throw input_error(fmt::format("{}: already holds checkpoints (the newest at step {}); resume from them, or choose "
                                   "another folder",
                                   inputs.checkpoints.string(), steps.back()));
-  if (inputs.resume && steps.empty() && !has_journal)
-    throw input_error(fmt::format("{}: holds no checkpoint to resume from", inputs.checkpoints.string()));
   context.store->make_ready();
 }
 
@@ -251,7 +249,7 @@ job_summary run_job(const job_inputs& inputs, const job_settings& settings, cons
                     stop_request* stop, const job_cluster* on) {
   auto context = make_job_context(inputs, settings);
   const bool has_journal = on && !on->journal.empty();
-  check_store(inputs, *context, has_journal && std::filesystem::exists(on->journal));
+  check_store(inputs, *context);
   const auto status = std::make_shared<job_status>();
   const auto log = std::make_shared<job_log>(*context, on ? status->listen(observer) : observer);
   if (has_journal) {
@@ -316,6 +314,8 @@ job_summary run_job(const job_inputs& inputs, const job_settings& settings, cons
     if (!done) {
       if (is(failure, errc::bad_input))
         throw input_error(root_cause(failure));
+      if (is(log->last_failure(), errc::system_failure))
+        throw system_error(root_cause(failure));
       throw job_failed(root_cause(failure));
     }
   }

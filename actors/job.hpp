@@ -27,7 +27,8 @@ struct job_inputs {
   std::int64_t context = 0;                      ///< tokens per sample
   std::filesystem::path checkpoints;             ///< folder of the cuts; empty: none are written
   std::map<std::string, std::string> documents;  ///< kept in every cut beside the data's fingerprint, under "data"
-  bool resume = false;                           ///< from the newest good cut; without one: an input_error
+  /// From the newest good cut; from the beginning where none was made yet; an input_error where none of them is good.
+  bool resume = false;
 };
 
 /// Samples first .. first + count - 1, counted from the start of training over all epochs.
@@ -132,8 +133,8 @@ struct job_cluster {
   std::function<void(const log_line&)> tell;     ///< nodes that come and go; called on threads of actors
 };
 
-/// Blocks until the job ends. Throws input_error for impossible settings, job_failed when supervision gave up or the
-/// nodes stayed away.
+/// Blocks until the job ends. Throws input_error for impossible settings; when supervision gave up, system_error where
+/// that was for want of memory or of room on a disk, else job_failed; job_failed, too, when the nodes stayed away.
 job_summary run_job(const job_inputs& inputs, const job_settings& settings, const job_observer& observer = {},
                     stop_request* stop = nullptr, const job_cluster* on = nullptr);
 

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "runtime/supervision/errc.hpp"
+
 namespace troupe {
 
 namespace {
@@ -39,6 +41,10 @@ job_log::job_log(const job_context& context, job_observer observer)
 }
 
 void job_log::step(const step_report& report) {
+  if (report.step > furthest_) {
+    furthest_ = report.step;
+    fruitless_restarts_ = 0;
+  }
   summary_.steps = report.step;
   summary_.last_loss = report.loss;
   summary_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - *begin_).count();
@@ -64,7 +70,19 @@ void job_log::cut(const cut_report& report) {
 void job_log::event(const child_event& event) {
   if (event.what == child_event::kind::started && event.incarnation > 1)
     ++summary_.restarts;
+  const auto& reason = event.reason;
+  const bool says_nothing = is(reason, errc::node_lost) || is(reason, errc::moved) || is(reason, errc::killed_by_chaos);
+  if (event.what == child_event::kind::restarting && !says_nothing)
+    ++fruitless_restarts_;
+  if (event.what == child_event::kind::ended && reason && !says_nothing && !is(reason, errc::escalated) &&
+      !is(reason, errc::hopeless))
+    last_failure_ = reason;
   tell(observer_.on_event, event);
+}
+
+void job_log::cut_failed(const std::string& message) {
+  last_failure_ = make_error(errc::system_failure, message);
+  warning(message);
 }
 
 void job_log::warning(const std::string& message) { tell(observer_.on_warning, message); }

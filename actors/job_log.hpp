@@ -30,9 +30,15 @@ class job_log {
   /// A lane computed a step.
   void computed(std::uint32_t lane, std::uint64_t step, std::int64_t tokens);
   void killed() { ++summary_.killed; }
+  /// A cut could not be written.
+  void cut_failed(const std::string& message);
   void shard(const shard_report& report, std::uint64_t incarnation);
   void finished(std::string fingerprint, bool interrupted);
 
+  /// Restarts after failures since the last step that was new.
+  std::uint32_t fruitless_restarts() const noexcept { return fruitless_restarts_; }
+  /// Of an actor of its own accord, or of a cut; none where nothing failed.
+  const caf::error& last_failure() const noexcept { return last_failure_; }
   chaos_plan& chaos() noexcept { return chaos_; }
   const job_summary& summary() const noexcept { return summary_; }
 
@@ -50,6 +56,9 @@ class job_log {
   std::optional<std::chrono::steady_clock::time_point> begin_;
   std::vector<std::uint64_t> lane_next_;  // first step the lane has not computed yet
   std::vector<shard_tally> tallies_;
+  std::uint64_t furthest_ = 0;  // step
+  std::uint32_t fruitless_restarts_ = 0;
+  caf::error last_failure_;
 };
 
 }  // namespace troupe

@@ -55,20 +55,29 @@ struct runtime_settings {
 };
 
 struct checkpoint_settings {
-  std::uint64_t every = 0;      ///< steps between cuts; 0: only at the end
+  std::uint64_t every = 0;      ///< steps between cuts; 0: by time only
+  std::chrono::milliseconds interval{300'000};  ///< longest time between cuts; 0: by steps only
   retention keep;
   bool at_end = true;
   bool flush = true;
+  /// How long to try again where the cut at the end cannot be written, for want of room, say. One during training that
+  /// cannot is left to the next.
+  std::chrono::milliseconds retry_for{300'000};
 };
 
 struct supervision_settings {
   std::uint32_t intensity = 10;
   std::chrono::milliseconds window{60'000};
-  std::chrono::milliseconds backoff_first{0};
+  std::chrono::milliseconds backoff_first{100};
   std::chrono::milliseconds backoff_max{5'000};
+  /// Restarts after failures, in the whole job and whatever the window, that bring no new step: more, and it gives up.
+  std::uint32_t fruitless_max = 20;
   /// Longest that a step, an evaluation or a cut may take: then the coordinator fails, naming who was waited for, and
   /// is restarted from the last cut. Longest that a node may take to get ready: then it is refused. 0: for ever.
   std::chrono::milliseconds stall_after{1'800'000};
+  /// Told to stop, for how long beyond two steps' time to wait while nothing is done, before the job gives up and
+  /// leaves with the last cut. 0: for ever.
+  std::chrono::milliseconds stop_within{10'000};
 };
 
 /// Fault injection: make actors fail on purpose.

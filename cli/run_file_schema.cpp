@@ -117,11 +117,13 @@ void describe_evaluation(schema& root, evaluation_settings& evaluation) {
 
 void describe_checkpoint(schema& root, checkpoint_settings& checkpoint) {
   auto& t = root.table("checkpoint", "Cuts: what a run can be resumed from.");
-  t.key("every", checkpoint.every, "steps between cuts; 0: only at the end");
+  t.key("every", checkpoint.every, "steps between cuts; 0: by time only");
+  t.key("interval", checkpoint.interval, "longest time between cuts; 0: by steps only");
   t.key("keep_count", checkpoint.keep.keep_count, "newest cuts kept; 0: all");
   t.key("keep_age", checkpoint.keep.keep_age, "younger cuts are kept as well");
   t.key("at_end", checkpoint.at_end, "save one at the end");
   t.key("flush", checkpoint.flush, "wait until the disk has it");
+  t.key("retry_for", checkpoint.retry_for, "how long to try again where the disk has no room for the cut at the end");
 }
 
 void describe_supervision(schema& root, supervision_settings& supervision) {
@@ -130,6 +132,10 @@ void describe_supervision(schema& root, supervision_settings& supervision) {
   t.key("window", supervision.window, "see intensity");
   t.key("backoff_first", supervision.backoff_first, "wait before the first restart within the window; then doubled");
   t.key("backoff_max", supervision.backoff_max, "longest wait");
+  t.key("fruitless_max", supervision.fruitless_max,
+        "restarts in the whole job that bring no new step, before it gives up");
+  t.key("stop_within", supervision.stop_within,
+        "told to stop, how long beyond two steps to wait while nothing is done; 0: for ever");
   t.key("stall_after", supervision.stall_after,
         "longest that a step, an evaluation or a cut may take before the job returns to its last cut; 0: for ever");
 }

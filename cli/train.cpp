@@ -176,7 +176,9 @@ exit_code train(const train_options& options) {
   const auto model = std::make_shared<const troupe::model>(make_transformer(run.model));
   directory->open(print_run_file(run, true));
   if (!cluster)
-    cluster_file::remove(directory->path());  // of a head that was killed
+    std::filesystem::remove(cluster_file::path_in(directory->path()));  // of a head that was killed
+  if (options.resume && checkpoint_store(directory->checkpoints(), {}).steps().empty())
+    people.say("no cut was saved yet: starting from the beginning");
   people.say(data->summary());
   people.say(fmt::format("{} | {} parameters | {}", run.name,
                          format_quantity(static_cast<double>(model->parameters().count())),

@@ -1,5 +1,8 @@
 #include "runtime/supervision/errc.hpp"
 
+#include <filesystem>
+#include <new>
+
 #include "runtime/error.hpp"
 
 namespace troupe {
@@ -14,6 +17,8 @@ const char* name_of(errc code) {
     case errc::unknown_name: return "unknown name";
     case errc::timed_out: return "timed out";
     case errc::bad_input: return "bad input";
+    case errc::hopeless: return "hopeless";
+    case errc::system_failure: return "system failure";
     case errc::killed_by_chaos: return "killed by chaos";
     case errc::node_lost: return "node lost";
     case errc::moved: return "moved";
@@ -57,11 +62,19 @@ bool is(const caf::error& reason, errc code) {
   return reason && reason.category() == category && reason.code() == static_cast<std::uint8_t>(code);
 }
 
+bool is_final(const caf::error& reason) { return is(reason, errc::bad_input) || is(reason, errc::hopeless); }
+
 caf::error to_error(const std::exception_ptr& thrown) {
   try {
     std::rethrow_exception(thrown);
   } catch (const input_error& e) {
     return make_error(errc::bad_input, e.what());
+  } catch (const system_error& e) {
+    return make_error(errc::system_failure, e.what());
+  } catch (const std::filesystem::filesystem_error& e) {
+    return make_error(errc::system_failure, e.what());
+  } catch (const std::bad_alloc&) {
+    return make_error(errc::system_failure, "out of memory");
   } catch (const std::exception& e) {
     return caf::make_error(caf::sec::runtime_error, std::string{e.what()});
   } catch (...) {

@@ -16,6 +16,8 @@ enum class errc : std::uint8_t {
   unknown_name,    ///< the directory never heard the name; the asker reports a wiring fault
   timed_out,       ///< a bounded retry ran out; the asker fails upward
   bad_input,       ///< restarting cannot help: the job stops and shows the message
+  hopeless,        ///< nor here: it was tried often enough, or there is no time left
+  system_failure,  ///< no memory, or a file that cannot be written: tells such an end from others
   killed_by_chaos, ///< fault injection
   node_lost,       ///< its node is gone, or none is there to host it; a supervisor does not hold it against the actor
   moved,           ///< told to end here and start elsewhere; nor this
@@ -35,8 +37,12 @@ std::string root_cause(const caf::error& reason);
 bool is(const caf::error& reason, errc code);
 
 /// The error that an exception becomes when it leaves a handler or a factory: input_error turns into errc::bad_input,
-/// anything else into caf::sec::runtime_error; the context is what().
+/// system_error, filesystem_error and bad_alloc into errc::system_failure, anything else into caf::sec::runtime_error;
+/// the context is what().
 caf::error to_error(const std::exception_ptr& thrown);
+
+/// Whether its cause is one that a restart meets again: errc::bad_input or errc::hopeless.
+bool is_final(const caf::error& reason);
 
 /// Makes `self` end with `to_error` of an exception that leaves one of its handlers; by default CAF prints what() and
 /// loses it. Call it first thing in the function that returns the behavior.

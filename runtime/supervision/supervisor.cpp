@@ -366,7 +366,7 @@ void supervisor_state::restart(child& failed, const caf::error& reason) {
     restarts_in_window_.pop_front();
   // Neither says anything about the child, which goes on elsewhere.
   const bool blameless = is(reason, errc::node_lost) || is(reason, errc::moved);
-  if (is(reason, errc::bad_input) || (!blameless && restarts_in_window_.size() >= options_.intensity))
+  if (is_final(reason) || (!blameless && restarts_in_window_.size() >= options_.intensity))
     return give_up(failed, reason);
   std::chrono::milliseconds delay{0};
   if (blameless) {
@@ -397,14 +397,14 @@ void supervisor_state::restart(child& failed, const caf::error& reason) {
 
 void supervisor_state::give_up(const child& x, const caf::error& reason) {
   // These two begin with the root cause already.
-  const auto complete = is(reason, errc::bad_input) || is(reason, errc::escalated);
+  const auto complete = is_final(reason) || is(reason, errc::escalated);
   const auto cause = complete ? root_cause(reason) : fmt::format("{}: {}", x.spec.name, root_cause(reason));
-  const auto hopeless = is(reason, errc::bad_input);
+  const auto hopeless = is_final(reason);
   const auto text = hopeless ? fmt::format("{}; supervisor '{}' gave up, since a restart cannot help", cause,
                                            options_.name)
                              : fmt::format("{}; after {} restarts in {} supervisor '{}' gave up", cause,
                                            restarts_in_window_.size(), in_words(options_.window), options_.name);
-  const auto end = make_error(hopeless ? errc::bad_input : errc::escalated, text);
+  const auto end = make_error(hopeless ? static_cast<errc>(reason.code()) : errc::escalated, text);
   tell(event_kind::escalated, x, end, text);
   doom_all(end);
 }

@@ -7,8 +7,8 @@
 ///
 /// What differs from OTP: nothing blocks, so children may fail while others are being stopped or wait for their
 /// back-off, and are then taken into the same restart; restarts wait (back-off); a failed start is a failure like any
-/// other, the first start's too; a failure with errc::bad_input escalates at once, since a restart would meet the same
-/// input; a transient child that ended normally stays so when its siblings are restarted.
+/// other, the first start's too; a failure with errc::bad_input or errc::hopeless escalates at once, since a restart would meet the
+/// same; a transient child that ended normally stays so when its siblings are restarted.
 
 #include <chrono>
 #include <cstdint>
@@ -123,8 +123,8 @@ using supervisor_actor = caf::typed_actor<caf::replies_to<start_child>::with<caf
 /// `listener` (optional) receives every child_event.
 ///
 /// How it ends, and its children with it:
-/// - gave up: stops the children in reverse order, then fails with errc::escalated (errc::bad_input where that was the
-///   reason) and the root cause first: "shard/3: disk full; after 5 restarts in 60 s supervisor 'shards' gave up";
+/// - gave up: stops the children in reverse order, then fails with errc::escalated (errc::bad_input or errc::hopeless
+///   where that was the reason) and the root cause first: "shard/3: disk full; after 5 restarts in 60 s supervisor 'shards' gave up";
 /// - shut_down, or an exit message with caf::exit_reason::user_shutdown: stops the children in reverse order;
 /// - any other exit message, or nobody holds its handle any more: ends at once and kills the children.
 ///

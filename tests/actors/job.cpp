@@ -1,10 +1,7 @@
 /// Whole jobs on real threads: the same promises as in tests/simulation/training.cpp, with the CPU device.
 
-#include <atomic>
-#include <chrono>
 #include <memory>
 #include <string>
-#include <thread>
 
 #include <doctest/doctest.h>
 
@@ -163,47 +160,6 @@ TEST_CASE("a fault that restarting does not mend ends the job with the root caus
   settings.training.steps = 20;
   CHECK_THROWS_WITH_AS(run_job(inputs, settings), doctest::Contains("resume with the model that wrote it"),
                        input_error);
-}
-
-namespace {
-
-/// Passes everything on, and once sits on a sample for longer than anybody should.
-class wedging_dataset final : public dataset {
- public:
-  explicit wedging_dataset(std::shared_ptr<const dataset> from) : from_(std::move(from)) {}
-
-  std::shared_ptr<const tokenizer> tokens() const override { return from_->tokens(); }
-  std::int64_t vocabulary() const override { return from_->vocabulary(); }
-  std::int64_t token_count(split part) const override { return from_->token_count(part); }
-  std::int64_t sample_count(split part, std::int64_t context) const override {
-    return from_->sample_count(part, context);
-  }
-  std::string summary() const override { return from_->summary(); }
-  std::string fingerprint() const override { return from_->fingerprint(); }
-  void sample(split part, std::uint64_t seed, std::uint64_t index, std::int64_t context,
-              std::span<std::int32_t> tokens, std::span<std::int32_t> targets) const override {
-    if (index == 100 && !wedged_.exchange(true))
-      std::this_thread::sleep_for(std::chrono::milliseconds(1'500));
-    from_->sample(part, seed, index, context, tokens, targets);
-  }
-
- private:
-  std::shared_ptr<const dataset> from_;
-  mutable std::atomic<bool> wedged_{false};
-};
-
-}  // namespace
-
-TEST_CASE("an actor stuck in a handler holds the job up for a bounded time") {
-  auto settings = small_settings();
-  const auto print = run_job(small_inputs(), settings).fingerprint;
-  auto inputs = small_inputs();
-  inputs.data = std::make_shared<wedging_dataset>(inputs.data);
-  settings.supervision.stall_after = std::chrono::milliseconds(300);
-  const auto summary = run_job(inputs, settings);
-  CHECK(summary.fingerprint == print);
-  CHECK(summary.restarts >= 1);
-  CHECK(summary.rollbacks >= 1);
 }
 
 TEST_CASE("impossible settings are refused by name") {

@@ -81,7 +81,7 @@ TEST_CASE("the summary says all that two runs are compared by") {
   CHECK(line["best_evaluation"]["validation_loss"] == 1.75);
   CHECK(line["shards"][0]["applied"] == json::array({10, 10}));
   CHECK(line["shards"][0]["duplicates_dropped"] == 3);
-  CHECK(line["restored"] == json{{"beginning", 0}, {"own_memory", 2}, {"neighbour", 1}, {"backup", 0}, {"disk", 0}});
+  CHECK(line["restored"] == json{{"beginning", 0}, {"own_memory", 2}, {"neighbour", 1}, {"backup", 0}, {"survivor", 0}, {"disk", 0}});
   CHECK(line["peak_memory_bytes"] > 1'000'000);
 }
 

@@ -172,7 +172,7 @@ struct tally {
     for (const auto* name : {"recovery: a shard went on from what outlived the last head",
                              "recovery: what outlived the last head was lost while a shard waited for it",
                              "recovery: a cut outlived the last head in part only"}) {
-      MESSAGE(name, ": ", counts[name]);
+      MESSAGE(std::string(name), ": ", counts[name]);
       CHECK_MESSAGE(counts[name] > 0, name);
     }
   }

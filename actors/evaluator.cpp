@@ -2,6 +2,8 @@
 
 #include <chrono>
 
+#include <fmt/format.h>
+
 #include "actors/chaos.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
@@ -21,6 +23,7 @@ struct evaluator_state {
 evaluation_report measure(const job_context& context, stream& on, std::uint64_t step, std::span<const tensor> values) {
   const auto& settings = context.settings;
   const auto rows = settings.evaluation.batch > 0 ? settings.evaluation.batch : settings.training.batch;
+  const profiled_range range(*context.on, [&] { return fmt::format("evaluator step {}", step); });
   const auto begin = std::chrono::steady_clock::now();
   const auto loss = [&](split part) {
     return mean_loss(context.model(), on, values, *context.inputs.data, part, settings.training.seed,
@@ -59,8 +62,9 @@ evaluator_actor::behavior_type behave(evaluator_actor::stateful_pointer<evaluato
         if (state.missing > 0)
           return;
         tell(self, coordinator, evaluation_started{state.asked.epoch, state.asked.step});
-        auto report = measure(*context, *on, state.asked.step, state.values);
+        const auto values = as_computed_with(*on, state.values);
         state.values.clear();
+        auto report = measure(*context, *on, state.asked.step, values);
         tell(self, coordinator, evaluation_done{state.asked.epoch, report});
       },
       [](const pull_too_late&) {

@@ -49,9 +49,13 @@ void check(const job_inputs& inputs, const job_settings& settings) {
 
 job_context_ptr make_job_context(const job_inputs& inputs, const job_settings& settings) {
   check(inputs, settings);
+  auto& on = find_device(settings.runtime.device);
+  if (!on.supports(settings.training.precision))
+    throw input_error(fmt::format("training.precision: the device '{}' does not compute in it; choose float32",
+                                  settings.runtime.device));
   job_context context{inputs,  settings, shard_layout(inputs.model->parameters(), settings.runtime.shards),
                       parse_recompute(*inputs.model, settings.training.recompute),
-                      nullptr, &find_device(settings.runtime.device)};
+                      nullptr, &on};
   if (!inputs.checkpoints.empty())
     context.store = std::make_shared<checkpoint_store>(
         inputs.checkpoints, checkpoint_store::options{settings.checkpoint.keep, settings.checkpoint.flush});

@@ -35,7 +35,15 @@ struct job_context {
   bool sync() const noexcept { return settings.consistency.mode == consistency_mode::sync; }
   bool replicated() const noexcept { return settings.runtime.replication > 1; }
   bool clips() const noexcept { return settings.training.clip > 0.0; }
-  std::unique_ptr<stream> make_stream() const { return on->make_stream({settings.runtime.threads}); }
+  /// For passes.
+  std::unique_ptr<stream> make_stream() const {
+    return on->make_stream({settings.runtime.threads, settings.training.precision});
+  }
+  /// For parameters and optimizer steps, which are never of less than float32.
+  std::unique_ptr<stream> make_exact_stream() const {
+    const bool tf32 = settings.training.precision == precision_kind::tf32;
+    return on->make_stream({settings.runtime.threads, tf32 ? precision_kind::tf32 : precision_kind::float32});
+  }
 };
 
 using job_context_ptr = std::shared_ptr<const job_context>;

@@ -5,22 +5,28 @@
 
 #include "actors/job_settings.hpp"
 #include "models/model.hpp"
+#include "models/planning_device.hpp"
 
 namespace troupe {
 
-/// Memory that a job's actors take in one process, beyond what the process holds before it starts.
+/// Memory that a job's actors take in one process, on the device that computes; the host's own device counts beyond what
+/// the process holds before it starts.
 struct job_memory {
   std::size_t parameters_bytes = 0;   ///< in the shards
   std::size_t optimizer_bytes = 0;    ///< in the shards
+  std::size_t updates_bytes = 0;      ///< in the shards, while they apply one
+  std::size_t working_bytes = 0;      ///< parameters as lanes and evaluator compute with them, where not in float32
   std::size_t gradients_bytes = 0;    ///< of all lanes
   std::size_t activations_bytes = 0;  ///< of all lanes
   std::size_t evaluation_bytes = 0;   ///< the evaluator's activations
+  std::size_t workspace_bytes = 0;    ///< of streams
   /// Of parameters and optimizer state: the last cut, which shards hold so that they can return to it, and what the
   /// evaluator or a slower lane still reads.
   std::size_t copies_bytes = 0;
 
   std::size_t total_bytes() const noexcept {
-    return parameters_bytes + optimizer_bytes + gradients_bytes + activations_bytes + evaluation_bytes + copies_bytes;
+    return parameters_bytes + optimizer_bytes + updates_bytes + working_bytes + gradients_bytes + activations_bytes +
+           evaluation_bytes + workspace_bytes + copies_bytes;
   }
 };
 
@@ -28,10 +34,12 @@ struct job_memory {
 struct held_aside {
   bool of_cuts = false;         ///< shards hold the last cut: parameters and optimizer state
   bool of_evaluations = false;  ///< the evaluator holds parameters, at times, that are of no cut
+  bool of_any_evaluations = false;  ///< or also of one
 };
 held_aside what_is_held(const job_settings& settings);
 
 /// For a language model; found by a dry run of its passes. REQUIRES: settings that run_job accepts.
-job_memory predict_memory(const model& of, const job_settings& settings, std::int64_t context);
+job_memory predict_memory(const model& of, const job_settings& settings, std::int64_t context,
+                          const planned_hardware& on = {});
 
 }  // namespace troupe

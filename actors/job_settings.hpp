@@ -14,6 +14,7 @@
 #include "models/schedule.hpp"
 #include "runtime/checkpoint/store.hpp"
 #include "runtime/supervision/supervisor.hpp"
+#include "runtime/tensor/device.hpp"
 
 namespace troupe {
 
@@ -43,6 +44,8 @@ struct training_settings {
   /// Blocks whose activations are recomputed in the backward pass: "none", "all", or ranges such as "0-3,7" that
   /// count transformer blocks.
   std::string recompute = "none";
+  /// Of passes; shards keep and update parameters in float32 whatever it is.
+  precision_kind precision = precision_kind::automatic;
 };
 
 struct runtime_settings {

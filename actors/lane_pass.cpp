@@ -1,11 +1,14 @@
 #include "actors/lane_pass.hpp"
 
+#include <fmt/format.h>
+
 namespace troupe {
 
 lane_pass::lane_pass(job_context_ptr context, std::uint32_t lane)
     : context_(std::move(context)),
       on_(context_->make_stream()),
       pass_(context_->model(), *on_),
+      lane_(lane),
       key_(random_key{context_->settings.training.seed, 0}.fold(lane)) {
   pass_.recompute = context_->recompute;
   if (context_->clips() && !context_->sync())
@@ -33,9 +36,10 @@ void lane_pass::start_micro_batch() {
   forward_ = true;
 }
 
-void lane_pass::supply(std::size_t first, std::span<tensor> values) {
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    pass_.parameters[first + i] = std::move(values[i]);
+void lane_pass::supply(std::size_t first, std::span<const tensor> values) {
+  auto mine = as_computed_with(*on_, values);
+  for (std::size_t i = 0; i < mine.size(); ++i) {
+    pass_.parameters[first + i] = std::move(mine[i]);
     --missing_[context_->model().parameters()[first + i].block];
   }
 }
@@ -44,6 +48,10 @@ bool lane_pass::ready() const { return !forward_ || missing_[block_] == 0; }
 
 lane_pass::progress lane_pass::advance() {
   const auto& model = context_->model();
+  const profiled_range range(*context_->on, [&] {
+    return fmt::format("replica/{} step {} {} {}", lane_, step_ + 1, forward_ ? "forward" : "backward",
+                       model.block_name(forward_ ? block_ : block_ - 1));
+  });
   if (forward_) {
     model.forward(block_, pass_);
     if (++block_ == model.block_count())

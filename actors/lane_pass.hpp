@@ -19,7 +19,7 @@ class lane_pass {
   /// Starts `step`; parameters are still to come.
   void begin(std::uint64_t step, std::vector<batch> micro_batches);
   /// Hands in values of parameters first .. first + values.size() - 1.
-  void supply(std::size_t first, std::span<tensor> values);
+  void supply(std::size_t first, std::span<const tensor> values);
   /// Whether all parameters of the block to run next are there.
   bool ready() const;
 
@@ -50,6 +50,7 @@ class lane_pass {
   job_context_ptr context_;
   std::unique_ptr<stream> on_;
   pass pass_;
+  std::uint32_t lane_;
   random_key key_;
   std::uint64_t step_ = 0;
   std::vector<batch> micro_batches_;

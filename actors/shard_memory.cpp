@@ -12,14 +12,16 @@ namespace troupe {
 namespace {
 
 const std::string mean_square_name = "mean_square";
+constexpr std::uint64_t rounding_sequence = 1;  // of the job's seed; lanes draw from sequence 0
 
 }  // namespace
 
 shard_memory::shard_memory(job_context_ptr context, std::uint32_t index)
     : context_(std::move(context)),
+      index_(index),
       first_(context_->layout.first(index)),
-      on_(context_->make_stream()),
-      type_(on_->compute_type() == dtype::float64 ? dtype::float64 : dtype::float32),
+      on_(context_->make_exact_stream()),
+      type_(on_->accumulation_type()),
       rule_(make_optimizer(context_->settings.optimizer)),
       values_(context_->layout.last(index) - first_),
       state_(values_.size()) {
@@ -27,8 +29,8 @@ shard_memory::shard_memory(job_context_ptr context, std::uint32_t index)
     mean_squares_.resize(values_.size());
 }
 
-tensor shard_memory::zeros(const parameter& which) {
-  auto fresh = on_->allocate(type_, which.extents);
+tensor shard_memory::zeros(const parameter& which, dtype type) {
+  auto fresh = on_->allocate(type, which.extents);
   on_->zero(fresh);
   return fresh;
 }
@@ -45,9 +47,9 @@ void shard_memory::initialize() {
     }
     state_[i].clear();
     for ([[maybe_unused]] const auto& name : rule_->state_names(at(i)))
-      state_[i].push_back(zeros(at(i)));
+      state_[i].push_back(zeros(at(i), rule_->state_type(*on_)));
     if (!mean_squares_.empty())
-      mean_squares_[i] = zeros(at(i));
+      mean_squares_[i] = zeros(at(i), type_);
   }
 }
 
@@ -55,40 +57,53 @@ void shard_memory::restore(const shard_origin& from) {
   std::map<std::string_view, tensor> by_name;
   for (const auto& each : from.tensors)
     by_name.emplace(each.name, each.value);
-  const auto load = [&](const parameter& which, const std::string& name) {
+  const auto load = [&](const parameter& which, const std::string& name, bool is_state = false) {
     const auto found = by_name.find(name);
     if (found == by_name.end())
       throw input_error(fmt::format("{}: holds no tensor '{}', which this run needs; resume with the model and the "
                                     "optimizer that wrote it",
                                     from.source, name));
     const auto& stored = found->second;
-    if (stored.shape() != which.extents || stored.type() != type_)
+    const bool converts = is_state && (stored.type() == dtype::float32 || stored.type() == dtype::bfloat16);
+    if (stored.shape() != which.extents || (stored.type() != type_ && !converts))
       throw input_error(fmt::format("{}: tensor '{}' is {}, expected {}{}; resume with the model that wrote it",
                                     from.source, name, describe(stored), to_string(type_),
                                     to_string(which.extents)));
     return on_->to_device(stored);
   };
-  // Before the first update state is zero, and an imported model comes without.
-  const auto load_state = [&](const parameter& which, const std::string& state) {
+  // Before the first update state is zero, and an imported model comes without. State of another type is converted.
+  const auto load_state = [&](const parameter& which, const std::string& state, dtype type) {
     const auto name = state_tensor_name(which.name, state);
-    return from.cut.step == 0 && by_name.count(name) == 0 ? zeros(which) : load(which, name);
+    if (from.cut.step == 0 && by_name.count(name) == 0)
+      return zeros(which, type);
+    const auto stored = load(which, name, true);
+    if (stored.type() == type)
+      return stored;
+    const auto converted = on_->allocate(type, which.extents);
+    on_->cast(stored, converted);
+    return converted;
   };
   for (std::size_t i = 0; i < size(); ++i) {
     values_[i] = load(at(i), at(i).name);
     state_[i].clear();
     for (const auto& name : rule_->state_names(at(i)))
-      state_[i].push_back(load_state(at(i), name));
+      state_[i].push_back(load_state(at(i), name, rule_->state_type(*on_)));
     if (!mean_squares_.empty())
-      mean_squares_[i] = load_state(at(i), mean_square_name);
+      mean_squares_[i] = load_state(at(i), mean_square_name, type_);
   }
 }
 
 void shard_memory::update(std::span<const tensor> gradients, const update_options& options) {
+  const profiled_range range(*context_->on, [&] { return fmt::format("shard/{} step {} update", index_, options.step); });
   const bool is_held = !values_.front().unique();
   if (reserved_ && is_held)
     reserved_->clear();  // what is written aside now finds it in the device's cache
-  for (std::size_t i = 0; i < size(); ++i)
-    rule_->update(*on_, at(i), options, gradients[i], values_[i], state_[i]);
+  const auto key = random_key{context_->settings.training.seed, rounding_sequence}.fold(static_cast<std::uint64_t>(options.step));
+  auto mine = options;
+  for (std::size_t i = 0; i < size(); ++i) {
+    mine.key = key.fold(first_ + i);
+    rule_->update(*on_, at(i), mine, gradients[i], values_[i], state_[i]);
+  }
   if (!reserved_) {
     reserved_.emplace();
     // Who goes on from a cut holds that, and the update just now has taken what the copies of the next one take.
@@ -103,10 +118,10 @@ void shard_memory::reserve_copies() {
     return;
   for (std::size_t i = 0; i < size(); ++i) {
     for (int copies = int{held.of_cuts} + int{held.of_evaluations}; copies > 0; --copies)
-      reserved_->push_back(zeros(at(i)));
+      reserved_->push_back(zeros(at(i), type_));
     if (held.of_cuts)
-      for (std::size_t k = 0; k < state_[i].size(); ++k)
-        reserved_->push_back(zeros(at(i)));
+      for (const tensor& each : state_[i])
+        reserved_->push_back(zeros(at(i), each.type()));
   }
 }
 

@@ -43,15 +43,16 @@ class shard_memory {
 
  private:
   const parameter& at(std::size_t i) const noexcept { return context_->model().parameters()[first_ + i]; }
-  tensor zeros(const parameter& which);
+  tensor zeros(const parameter& which, dtype type);
   /// Takes what an update will write to while a cut or an evaluation holds the old values. Memory that the system gives
   /// for the first time would cost that update, for which training waits, half a step.
   void reserve_copies();
 
   job_context_ptr context_;
+  std::uint32_t index_;
   std::size_t first_;
   std::unique_ptr<stream> on_;
-  dtype type_;  // of parameters and optimizer state: float32, or float64 on the reference device
+  dtype type_;  // of parameters: float32, or float64 on the reference device
   std::unique_ptr<optimizer> rule_;
   std::vector<tensor> values_;
   std::vector<std::vector<tensor>> state_;  // by parameter, in the order of optimizer::state_names

@@ -25,19 +25,42 @@ std::string describe_device(const std::string& name) {
                      format_bytes(static_cast<double>(facts.memory_bytes)));
 }
 
-std::string describe(const std::string& device, const job_memory& memory, std::size_t process_bytes) {
+/// What a run's tensors are taken from. Free memory is told when this process has its CUDA context already, as the run
+/// will have, so that counts as taken.
+planned_hardware hardware_of(const job_settings& settings) {
+  planned_hardware on;
+  on.precision = settings.training.precision;
+  if (cuda_index(settings.runtime.device)) {
+    on.is_host = false;
+    on.stream_bytes = cuda_module().stream_bytes;
+    if (on.precision == precision_kind::automatic)
+      on.precision = precision_kind::bfloat16;
+  }
+  return on;
+}
+
+std::string describe(const std::string& device, const job_memory& memory, std::size_t process_bytes, bool on_gpu) {
   std::string text = fmt::format("on {}\n", device);
   const auto line = [&](std::string_view what, std::size_t bytes) {
-    text += fmt::format("{:<22} {:>9}\n", what, format_bytes(static_cast<double>(bytes)));
+    text += fmt::format("{:<23} {:>9}\n", what, format_bytes(static_cast<double>(bytes)));
   };
   line("parameters", memory.parameters_bytes);
   line("optimizer state", memory.optimizer_bytes);
+  line("updates", memory.updates_bytes);
+  if (memory.working_bytes > 0)
+    line("parameters in bfloat16", memory.working_bytes);
   line("gradients", memory.gradients_bytes);
   line("activations", memory.activations_bytes);
   line("evaluation", memory.evaluation_bytes);
   line("copies while in use", memory.copies_bytes);
+  if (on_gpu) {
+    line("workspace of products", memory.workspace_bytes);
+    line("peak, predicted", memory.total_bytes());
+    text += "and on the host\n";
+  }
   line("code, threads, data", process_bytes);
-  line("peak, predicted", memory.total_bytes() + process_bytes);
+  if (!on_gpu)
+    line("peak, predicted", memory.total_bytes() + process_bytes);
   return text;
 }
 
@@ -59,7 +82,8 @@ dry_run plan_run(const run_file& run, std::shared_ptr<const dataset> data) {
   inputs.context = run.model.context;
   inputs.checkpoints = std::filesystem::path(run.directory) / "checkpoints";
   const auto context = make_job_context(inputs, run.job);
-  const auto memory = predict_memory(*model, run.job, run.model.context);
+  const auto hardware = hardware_of(run.job);
+  const auto memory = predict_memory(*model, run.job, run.model.context, hardware);
   dry_run plan;
   plan.configuration = print_run_file(run, true);
   plan.parameters = model->parameters().count();
@@ -68,7 +92,8 @@ dry_run plan_run(const run_file& run, std::shared_ptr<const dataset> data) {
   plan.job_bytes = memory.total_bytes();
   plan.process_bytes = measure_process_bytes(run.model, run.job);
   plan.device = describe_device(run.job.runtime.device);
-  plan.memory = describe(plan.device, memory, plan.process_bytes);
+  plan.on_gpu = !hardware.is_host;
+  plan.memory = describe(plan.device, memory, plan.process_bytes, plan.on_gpu);
   plan.actors = describe_tree(*context);
   return plan;
 }
@@ -89,7 +114,8 @@ nlohmann::json to_json(const dry_run& plan) {
           {"flops_per_token", plan.flops_per_token},
           {"job_bytes", plan.job_bytes},
           {"process_bytes", plan.process_bytes},
-          {"memory_bytes", plan.job_bytes + plan.process_bytes},
+          {"memory_bytes", plan.on_gpu ? plan.process_bytes : plan.job_bytes + plan.process_bytes},
+          {"device_memory_bytes", plan.on_gpu ? plan.job_bytes : 0},
           {"device", plan.device},
           {"actors", plan.actors}};
 }

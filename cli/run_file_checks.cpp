@@ -123,7 +123,9 @@ class checker {
   void check_runtime() {
     const auto& runtime = run_.job.runtime;
     try {
-      find_device(runtime.device);
+      if (!find_device(runtime.device).supports(run_.job.training.precision))
+        error("training.precision", "choose \"float32\", or runtime.device = \"cuda\"",
+              "'training.precision': the device '{}' does not compute in it", runtime.device);
     } catch (const std::invalid_argument& fault) {
       error("runtime.device", "", "'runtime.device' = \"{}\": {}", runtime.device, fault.what());
     } catch (const device_error& fault) {

@@ -64,6 +64,8 @@ void describe_training(schema& root, training_settings& training) {
   t.key("seed", training.seed, "of initial weights, sample order and dropout");
   t.key("recompute", training.recompute,
         "blocks that recompute activations in the backward pass: \"none\", \"all\", or ranges such as \"0-3,7\"");
+  t.key("precision", training.precision,
+        "of passes, over parameters in float32; tf32: of products only; automatic: bfloat16 on a GPU, else float32");
 }
 
 void describe_optimizer(schema& root, optimizer_settings& optimizer) {
@@ -76,6 +78,7 @@ void describe_optimizer(schema& root, optimizer_settings& optimizer) {
   t.key("momentum", optimizer.momentum, "sgd, muon (where 0 means 0.95)", from_to_below(0, 1));
   t.key("nesterov", optimizer.nesterov, "sgd, muon: look ahead");
   t.key("weight_decay", optimizer.weight_decay, "of matrices", at_least(0));
+  t.key("state_type", optimizer.state_type, "of moments and momentum; bfloat16 is rounded stochastically");
 }
 
 void describe_schedule(schema& root, schedule_settings& schedule) {

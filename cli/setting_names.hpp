@@ -88,6 +88,19 @@ struct enum_names<consistency_settings::compensation_kind> {
 };
 
 template <>
+struct enum_names<optimizer_settings::state_kind> {
+  using e = optimizer_settings::state_kind;
+  static constexpr std::pair<e, std::string_view> all[] = {{e::float32, "float32"}, {e::bfloat16, "bfloat16"}};
+};
+
+template <>
+struct enum_names<precision_kind> {
+  using e = precision_kind;
+  static constexpr std::pair<e, std::string_view> all[] = {
+    {e::automatic, "automatic"}, {e::float32, "float32"}, {e::tf32, "tf32"}, {e::bfloat16, "bfloat16"}};
+};
+
+template <>
 struct enum_names<chaos_settings::fault> {
   using e = chaos_settings::fault;
   static constexpr std::pair<e, std::string_view> all[] = {

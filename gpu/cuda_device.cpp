@@ -19,9 +19,9 @@ void cuda_device::activate() const { check(cudaSetDevice(index_), index_, "choos
 
 std::string cuda_device::name() const { return fmt::format("cuda:{}", index_); }
 
-std::unique_ptr<stream> cuda_device::make_stream(const stream_options&) {
+std::unique_ptr<stream> cuda_device::make_stream(const stream_options& options) {
   activate();
-  return std::make_unique<cuda_stream>(*this);
+  return std::make_unique<cuda_stream>(*this, options.precision);
 }
 
 tensor cuda_device::allocate(dtype type, shape extents, const timeline_ptr& who) {

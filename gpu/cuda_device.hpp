@@ -18,10 +18,14 @@ class cuda_device final : public device {
 
   std::string name() const override;
   bool is_host() const noexcept override { return false; }
+  bool supports(precision_kind) const noexcept override { return true; }
   std::unique_ptr<stream> make_stream(const stream_options& options) override;
   tensor allocate(dtype type, shape extents) override { return allocate(type, extents, nullptr); }
   memory_usage memory() const override { return memory_.usage(); }
   void trim() override;
+  bool is_profiled() const noexcept override;
+  void push_range(const std::string& name) override;
+  void pop_range() noexcept override;
 
  private:
   int index_;

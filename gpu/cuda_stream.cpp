@@ -19,6 +19,11 @@ class recorded_point final : public event {
   std::uint64_t number;
 };
 
+dtype compute_type_of(precision_kind precision) {
+  const bool narrow = precision == precision_kind::bfloat16 || precision == precision_kind::automatic;
+  return narrow ? dtype::bfloat16 : dtype::float32;
+}
+
 timeline_ptr make_timeline(const cuda_device& on) {
   on.activate();
   cudaStream_t handle = nullptr;
@@ -57,7 +62,7 @@ tensor operation::scratch(dtype type, std::int64_t count) {
 
 matrix_products& operation::products() {
   if (!on_.products_)
-    on_.products_.emplace(on_.device_.index(), scratch(dtype::uint8, matrix_products::workspace_bytes));
+    on_.products_.emplace(on_.device_.index(), on_.tf32_, scratch(dtype::uint8, matrix_products::workspace_bytes));
   return *on_.products_;
 }
 
@@ -79,8 +84,12 @@ void operation::refuse(const std::string& what) const {
 
 // -- the stream -----------------------------------------------------------------
 
-cuda_stream::cuda_stream(cuda_device& on)
-    : stream(on, dtype::float32), device_(on), timeline_(make_timeline(on)), staging_(on.index()) {
+cuda_stream::cuda_stream(cuda_device& on, precision_kind precision)
+    : stream(on, compute_type_of(precision)),
+      device_(on),
+      tf32_(precision == precision_kind::tf32),
+      timeline_(make_timeline(on)),
+      staging_(on.index()) {
   // nop
 }
 

@@ -16,7 +16,7 @@ class cuda_device;
 /// Enqueues each kernel and returns. One file for each group of kernels, in kernels/ or beside this one.
 class cuda_stream final : public stream {
  public:
-  explicit cuda_stream(cuda_device& on);
+  cuda_stream(cuda_device& on, precision_kind precision);
   ~cuda_stream() override;
 
   tensor allocate(dtype type, shape extents) override;
@@ -33,9 +33,14 @@ class cuda_stream final : public stream {
   tensor to_host(const tensor& in) override;
   std::vector<tensor> all_to_host(std::span<const tensor> in) override;
 
-  // -- kernels/elementwise.cu ---------------------------------------------------
+  // -- kernels/casts.cu ---------------------------------------------------------
 
   void cast(const tensor& in, const tensor& out) override;
+  void cast_all(std::span<const tensor> in, std::span<const tensor> out) override;
+  void round_stochastic(const random_key& key, const tensor& in, const tensor& out) override;
+
+  // -- kernels/elementwise.cu ---------------------------------------------------
+
   void scaled_add(double alpha, const tensor& a, double beta, const tensor& b, const tensor& out) override;
   void scale_to_unit(const tensor& a, const tensor& square_sum, double least, const tensor& out) override;
   void activation_forward(activation kind, const tensor& x, const tensor& y) override;
@@ -115,6 +120,7 @@ class cuda_stream final : public stream {
   void wait_on_host(const char* doing);
 
   cuda_device& device_;
+  bool tf32_;
   timeline_ptr timeline_;
   staging staging_;
   std::optional<matrix_products> products_;  // made when first used

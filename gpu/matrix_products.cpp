@@ -22,10 +22,10 @@ std::uint32_t alignment_of(const void* address) {
 bool may_fuse(const matrix_product& wanted) {
   constexpr std::uint32_t vector_bytes = 16;
   constexpr std::int64_t leading_step = 8;
-  if (wanted.bias && alignment_of(wanted.bias) < vector_bytes)
+  if (wanted.bias && alignment_of(wanted.bias.data) < vector_bytes)
     return false;
   return !wanted.gelu_input ||
-         (wanted.columns % leading_step == 0 && alignment_of(wanted.gelu_input) >= vector_bytes);
+         (wanted.columns % leading_step == 0 && alignment_of(wanted.gelu_input.data) >= vector_bytes);
 }
 
 cublasLtEpilogue_t epilogue_of(const matrix_product& wanted) {
@@ -34,9 +34,15 @@ cublasLtEpilogue_t epilogue_of(const matrix_product& wanted) {
   return wanted.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
 }
 
+cudaDataType_t element_of(const operand& which) {
+  assert(which.type == dtype::float32 || which.type == dtype::bfloat16);
+  return which.type == dtype::bfloat16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
 }  // namespace
 
-matrix_products::matrix_products(int device, tensor workspace) : device_(device), workspace_(std::move(workspace)) {
+matrix_products::matrix_products(int device, bool tf32, tensor workspace)
+    : device_(device), tf32_(tf32), workspace_(std::move(workspace)) {
   assert(workspace_.size_bytes() == workspace_bytes);
   cublasLtHandle_t made = nullptr;
   if (const auto status = cublasLtCreate(&made); status != CUBLAS_STATUS_SUCCESS)
@@ -56,15 +62,17 @@ matrix_products::plan matrix_products::make_plan(const matrix_product& wanted) c
   if (!may_fuse(wanted))
     return made;
   cublasLtMatmulDesc_t description = nullptr;
-  check(cublasLtMatmulDescCreate(&description, CUBLAS_COMPUTE_32F, CUDA_R_32F), wanted);
+  const bool rounds = tf32_ && wanted.a.type == dtype::float32;
+  check(cublasLtMatmulDescCreate(&description, rounds ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F),
+        wanted);
   made.description.reset(description);
   const auto set = [&](cublasLtMatmulDescAttributes_t which, const auto& value) {
     check(cublasLtMatmulDescSetAttribute(description, which, &value, sizeof value), wanted);
   };
   // Rows of ours are columns of theirs: their A is our b, and what they transpose is what we do not.
-  const auto make_layout = [&](layout& into, std::int64_t columns, std::int64_t rows) {
+  const auto make_layout = [&](layout& into, const operand& which, std::int64_t columns, std::int64_t rows) {
     cublasLtMatrixLayout_t one = nullptr;
-    check(cublasLtMatrixLayoutCreate(&one, CUDA_R_32F, static_cast<std::uint64_t>(columns),
+    check(cublasLtMatrixLayoutCreate(&one, element_of(which), static_cast<std::uint64_t>(columns),
                                      static_cast<std::uint64_t>(rows), columns),
           wanted);
     into.reset(one);
@@ -75,14 +83,14 @@ matrix_products::plan matrix_products::make_plan(const matrix_product& wanted) c
   if (wanted.gelu_input)
     set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, wanted.columns);
   if (wanted.transpose_b)
-    make_layout(made.a, wanted.depth, wanted.columns);
+    make_layout(made.a, wanted.b, wanted.depth, wanted.columns);
   else
-    make_layout(made.a, wanted.columns, wanted.depth);
+    make_layout(made.a, wanted.b, wanted.columns, wanted.depth);
   if (wanted.transpose_a)
-    make_layout(made.b, wanted.rows, wanted.depth);
+    make_layout(made.b, wanted.a, wanted.rows, wanted.depth);
   else
-    make_layout(made.b, wanted.depth, wanted.rows);
-  make_layout(made.c, wanted.columns, wanted.rows);
+    make_layout(made.b, wanted.a, wanted.depth, wanted.rows);
+  make_layout(made.c, wanted.c, wanted.columns, wanted.rows);
 
   cublasLtMatmulPreference_t preference = nullptr;
   check(cublasLtMatmulPreferenceCreate(&preference), wanted);
@@ -91,10 +99,10 @@ matrix_products::plan matrix_products::make_plan(const matrix_product& wanted) c
     check(cublasLtMatmulPreferenceSetAttribute(preference, which, &value, sizeof value), wanted);
   };
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(workspace_bytes));
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(wanted.b));
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(wanted.a));
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(wanted.c));
-  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(wanted.c));
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(wanted.b.data));
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(wanted.a.data));
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(wanted.c.data));
+  prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(wanted.c.data));
   cublasLtMatmulHeuristicResult_t found{};
   int count = 0;
   const auto status = cublasLtMatmulAlgoGetHeuristic(library_.get(), description, made.a.get(), made.b.get(),
@@ -109,8 +117,9 @@ matrix_products::plan matrix_products::make_plan(const matrix_product& wanted) c
 matrix_products::plan& matrix_products::plan_of(const matrix_product& wanted) {
   const unsigned kind = (wanted.transpose_a ? 1u : 0u) | (wanted.transpose_b ? 2u : 0u) |
                         (wanted.accumulate ? 4u : 0u) | (wanted.bias ? 8u : 0u) | (wanted.gelu_input ? 16u : 0u) |
-                        (may_fuse(wanted) ? 32u : 0u);
-  const auto step = [](const void* address) { return static_cast<unsigned>(std::countr_zero(alignment_of(address))); };
+                        (may_fuse(wanted) ? 32u : 0u) | static_cast<unsigned>(wanted.a.type) << 8 |
+                        static_cast<unsigned>(wanted.c.type) << 16;
+  const auto step = [](const operand& of) { return static_cast<unsigned>(std::countr_zero(alignment_of(of.data))); };
   const plan_key key{wanted.rows, wanted.columns, wanted.depth, kind,
                      step(wanted.a) | step(wanted.b) << 4 | step(wanted.c) << 8};
   const auto found = plans_.find(key);
@@ -118,6 +127,8 @@ matrix_products::plan& matrix_products::plan_of(const matrix_product& wanted) {
 }
 
 bool matrix_products::try_enqueue(const matrix_product& wanted, cudaStream_t stream) {
+  assert(wanted.a.type == wanted.b.type && (!wanted.bias || wanted.bias.type == wanted.c.type));
+  assert(!wanted.gelu_input || wanted.gelu_input.type == wanted.c.type);
   plan& how = plan_of(wanted);
   if (!how.exists)
     return false;
@@ -125,12 +136,12 @@ bool matrix_products::try_enqueue(const matrix_product& wanted, cudaStream_t str
     check(cublasLtMatmulDescSetAttribute(how.description.get(), which, &address, sizeof address), wanted);
   };
   if (wanted.bias)
-    set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, wanted.bias);
+    set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, wanted.bias.data);
   if (wanted.gelu_input)
-    set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, wanted.gelu_input);
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, wanted.gelu_input.data);
   const float alpha = wanted.alpha, beta = wanted.accumulate ? 1.0f : 0.0f;
-  check(cublasLtMatmul(library_.get(), how.description.get(), &alpha, wanted.b, how.a.get(), wanted.a, how.b.get(),
-                       &beta, wanted.c, how.c.get(), wanted.c, how.c.get(), &how.algorithm,
+  check(cublasLtMatmul(library_.get(), how.description.get(), &alpha, wanted.b.data, how.a.get(), wanted.a.data,
+                       how.b.get(), &beta, wanted.c.data, how.c.get(), wanted.c.data, how.c.get(), &how.algorithm,
                        workspace_.mutable_bytes(), workspace_bytes, stream),
         wanted);
   return true;

@@ -11,28 +11,38 @@
 
 namespace troupe::gpu {
 
-/// c[rows, columns] = alpha * op(a) op(b), or +=, of row-major float32 matrices without gaps.
+/// Where a matrix lies, row-major without gaps, and of what type. An empty tensor gives a null one.
+struct operand {
+  std::byte* data = nullptr;
+  dtype type = dtype::float32;
+
+  operand() = default;
+  operand(const tensor& of) : data(of ? of.mutable_bytes() : nullptr), type(of.type()) {}
+
+  explicit operator bool() const noexcept { return data != nullptr; }
+};
+
+/// c[rows, columns] = alpha * op(a) op(b), or +=, summed in float32. a and b are both float32 or both bfloat16, c either.
 struct matrix_product {
   std::int64_t rows = 0, columns = 0, depth = 0;
-  const float* a = nullptr;
-  const float* b = nullptr;
-  float* c = nullptr;
+  operand a, b, c;
   bool transpose_a = false;
   bool transpose_b = false;
   bool accumulate = false;
   float alpha = 1.0f;
-  const float* bias = nullptr;   ///< of each column, added; optional
-  float* gelu_input = nullptr;   ///< where given: c = gelu(product + bias), by the tanh approximation, and its input here
+  operand bias = {};        ///< of each column, added; of c's type; optional
+  operand gelu_input = {};  ///< where given: c = gelu(product + bias), by the tanh approximation, and its input here
 };
 
-/// Matrix products by cuBLASLt, in full float32 arithmetic. The algorithm for a shape is looked up once and remembered.
-/// cuBLASLt is column-major: what it is asked for is the transposed product. Used by one thread at a time.
+/// Matrix products by cuBLASLt. The algorithm for a shape is looked up once and remembered. cuBLASLt is column-major:
+/// what it is asked for is the transposed product. Used by one thread at a time.
 class matrix_products {
  public:
   static constexpr std::int64_t workspace_bytes = 32 << 20;
 
-  /// `workspace`: so many bytes on the device, for the stream that all products are enqueued on.
-  matrix_products(int device, tensor workspace);
+  /// `tf32`: whether factors of float32 are rounded to that. `workspace`: so many bytes on the device, for the stream
+  /// that all products are enqueued on.
+  matrix_products(int device, bool tf32, tensor workspace);
 
   /// False: there is no algorithm for this together with what is to be fused (bias, gelu_input), and nothing was
   /// enqueued. Throws device_error on other failures.
@@ -59,7 +69,7 @@ class matrix_products {
     cublasLtMatmulAlgo_t algorithm{};
     bool exists = false;
   };
-  /// Extents, transpositions and accumulation, what is fused, the alignment of the operands.
+  /// Extents; types, transpositions, accumulation and what is fused; the alignment of the operands.
   using plan_key = std::tuple<std::int64_t, std::int64_t, std::int64_t, unsigned, unsigned>;
 
   plan& plan_of(const matrix_product& wanted);
@@ -67,6 +77,7 @@ class matrix_products {
   void check(cublasStatus_t status, const matrix_product& wanted) const;
 
   int device_;
+  bool tf32_;
   owned<cublasLtHandle_t, cublasLtDestroy> library_;
   tensor workspace_;
   std::map<plan_key, plan> plans_;

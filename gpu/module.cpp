@@ -1,6 +1,7 @@
 // The library's one exported function: see runtime/tensor/device_module.hpp.
 
 #include "gpu/cuda_device.hpp"
+#include "gpu/matrix_products.hpp"
 #include "gpu/measure.hpp"
 #include "runtime/tensor/device_module.hpp"
 #include "runtime/tensor/seam_fingerprint.hpp"
@@ -15,6 +16,7 @@ constexpr device_module module{
     .at = [](int index) -> device& { return gpu::device_at(index); },
     .facts = [](int index) { return gpu::facts_of(gpu::device_at(index)); },
     .rates = [](int index) { return gpu::measure(gpu::device_at(index)); },
+    .stream_bytes = gpu::matrix_products::workspace_bytes,
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <array>
 #include <functional>
 #include <initializer_list>
+#include <string>
 
 #include "gpu/cuda_stream.hpp"
 
@@ -74,7 +75,24 @@ class operation {
 };
 
 // The elements of optional arguments.
-inline const float* data_or_null(const tensor& t) { return t ? t.data<float>() : nullptr; }
-inline float* mutable_or_null(const tensor& t) { return t ? t.mutable_data<float>() : nullptr; }
+template <class T = float>
+const T* data_or_null(const tensor& t) {
+  return t ? t.data<T>() : nullptr;
+}
+template <class T = float>
+T* mutable_or_null(const tensor& t) {
+  return t ? t.mutable_data<T>() : nullptr;
+}
+
+/// Calls body(T{}) with the type of `like`, which kernels of activations have an instance for. They compute in float:
+/// float(x[i]) reads an element of T, T(value) rounds to one.
+template <class Body>
+void with_element(const operation& op, const tensor& like, Body&& body) {
+  if (like.type() == dtype::float32)
+    return body(float{});
+  if (like.type() == dtype::bfloat16)
+    return body(bfloat16{});
+  op.refuse("elements of " + std::string(to_string(like.type())));
+}
 
 }  // namespace troupe::gpu

@@ -15,7 +15,7 @@ struct evaluation_settings {
 };
 
 /// Mean loss per target over the first `batches` batches of `rows` sequences of one split: the same samples at every
-/// call. NaN where the split holds no whole sequence. `parameters` by index in the model's space.
+/// call. NaN where the split holds no whole sequence. `parameters` by index in the model's space, as a pass takes them.
 double mean_loss(const model& of, stream& on, std::span<const tensor> parameters, const dataset& data, split part,
                  std::uint64_t seed, std::uint64_t batches, std::int64_t rows, std::int64_t context);
 

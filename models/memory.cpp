@@ -1,44 +1,88 @@
 #include "models/memory.hpp"
 
-#include "models/planning_device.hpp"
-
 namespace troupe {
 
 namespace {
 
-std::size_t plan_activations(const model& of, std::int64_t rows, std::int64_t time,
-                             const std::vector<bool>& recompute) {
-  planning_device parameters_on, activations_on;
-  const auto stream = activations_on.make_stream({});
-  pass p(of, *stream);
-  for (std::size_t i = 0; i < of.parameters().size(); ++i) {
-    p.parameters[i] = parameters_on.allocate(dtype::float32, of.parameters()[i].extents);
-    p.gradients[i] = p.parameters[i];
+/// A pass of a batch whose parameters take no memory of the device it is counted on.
+class planned_pass {
+ public:
+  planned_pass(const model& of, const planned_hardware& as, std::int64_t rows, std::int64_t time)
+      : counted_(as),
+        stream_(counted_.make_stream({.precision = as.precision})),
+        of_(of),
+        tokens_(elsewhere_.allocate(dtype::int32, {rows, time})),
+        p(of, *stream_) {
+    for (std::size_t i = 0; i < of.parameters().size(); ++i)
+      p.parameters[i] = elsewhere_.allocate(dtype::float32, of.parameters()[i].extents);
+    p.gradients = p.parameters;
   }
-  if (!recompute.empty())
-    p.recompute = recompute;
-  const tensor tokens = parameters_on.allocate(dtype::int32, {rows, time});
-  p.begin({tokens, tokens}, {});
-  for (std::size_t block = 0; block < of.block_count(); ++block)
-    of.forward(block, p);
-  for (std::size_t block = of.block_count(); block-- > 0;)
-    of.backward(block, p);
-  return activations_on.memory().reserved_bytes;
+  void forward() {
+    p.begin({tokens_, tokens_}, {});
+    for (std::size_t block = 0; block < of_.block_count(); ++block)
+      of_.forward(block, p);
+  }
+  void backward() {
+    for (std::size_t block = of_.block_count(); block-- > 0;)
+      of_.backward(block, p);
+  }
+  std::size_t bytes() const { return counted_.memory().reserved_bytes; }
+
+ private:
+  planning_device elsewhere_, counted_;
+  std::unique_ptr<stream> stream_;
+  const model& of_;
+  tensor tokens_;
+
+ public:
+  pass p;
+};
+
+/// What updates take beside parameters, gradients and state: a pool keeps it for the next ones.
+std::size_t plan_updates(const model& of, const optimizer& rule, const planned_hardware& as) {
+  planning_device held, counted(as);
+  const auto stream = counted.make_stream({});
+  for (const parameter& which : of.parameters()) {
+    const tensor gradient = held.allocate(dtype::float32, which.extents);
+    tensor value = held.allocate(dtype::float32, which.extents);
+    std::vector<tensor> state;
+    for ([[maybe_unused]] const auto& name : rule.state_names(which))
+      state.push_back(held.allocate(rule.state_type(*stream), which.extents));
+    rule.update(*stream, which, {}, gradient, value, state);
+  }
+  return counted.memory().reserved_bytes;
 }
 
 }  // namespace
 
 memory_estimate estimate_memory(const model& of, const optimizer& rule, std::int64_t rows, std::int64_t time,
-                                const std::vector<bool>& recompute) {
+                                const std::vector<bool>& recompute, const planned_hardware& on) {
   memory_estimate estimate;
+  planning_device nowhere;
+  const auto state_type = rule.state_type(*nowhere.make_stream({}));
   for (const parameter& which : of.parameters()) {
-    const std::size_t bytes = static_cast<std::size_t>(which.count()) * size_bytes(dtype::float32);
+    const auto bytes = on.bytes_of(dtype::float32, which.extents);
     estimate.parameters_bytes += bytes;
     estimate.gradients_bytes += bytes;
-    estimate.optimizer_bytes += bytes * rule.state_names(which).size();
+    if (on.precision == precision_kind::bfloat16)
+      estimate.working_bytes += on.bytes_of(dtype::bfloat16, which.extents);
+    estimate.optimizer_bytes += on.bytes_of(state_type, which.extents) * rule.state_names(which).size();
   }
-  estimate.activations_bytes = plan_activations(of, rows, time, recompute);
+  estimate.updates_bytes = plan_updates(of, rule, on);
+  planned_pass trip(of, on, rows, time);
+  if (!recompute.empty())
+    trip.p.recompute = recompute;
+  trip.forward();
+  trip.backward();
+  estimate.activations_bytes = trip.bytes();
   return estimate;
+}
+
+std::size_t estimate_evaluation(const model& of, std::int64_t rows, std::int64_t time, const planned_hardware& on) {
+  planned_pass trip(of, on, rows, time);
+  trip.p.training = false;
+  trip.forward();
+  return trip.bytes();
 }
 
 }  // namespace troupe

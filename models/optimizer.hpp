@@ -20,6 +20,10 @@ struct optimizer_settings {
   double momentum = 0.0;        ///< sgd; muon uses 0.95 where 0 stands
   bool nesterov = false;        ///< sgd, muon (whose authors recommend it)
   double weight_decay = 0.0;    ///< on parameters that decay (matrices)
+  /// Of moments and momentum between updates: bfloat16 takes half the memory and is rounded to stochastically, since
+  /// what a step adds is often less than its spacing (Zamirai et al. 2020, arXiv:2010.06192).
+  enum class state_kind : std::uint8_t { float32, bfloat16 };
+  state_kind state_type = state_kind::float32;
 };
 
 /// What one update needs besides the tensors.
@@ -27,6 +31,7 @@ struct update_options {
   double learning_rate = 0.0;
   double gradient_scale = 1.0;
   std::int64_t step = 1;  ///< 1 for the first update
+  random_key key = {};    ///< of this parameter and step; for stochastic rounding
 };
 
 /// An update rule. It holds no state: the tensors it keeps for each parameter belong to the shard.
@@ -35,8 +40,9 @@ class optimizer {
   virtual ~optimizer() = default;
 
   /// Names of the state tensors of this parameter, such as {"exp_avg", "exp_avg_sq"}: each has the
-  /// parameter's shape, is float32 and starts at zero.
+  /// parameter's shape, is of state_type() and starts at zero.
   virtual std::vector<std::string> state_names(const parameter& which) const = 0;
+  virtual dtype state_type(const stream& on) const { return on.accumulation_type(); }
 
   /// One update. `value`, `state` hold the current tensors; on return they hold the new ones: the same
   /// memory where the handle is unique, else fresh memory from the stream's device, so that whoever

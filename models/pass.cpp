@@ -41,6 +41,16 @@ void pass::begin(batch next, random_key key) {
   losses = {};
 }
 
+std::vector<tensor> as_computed_with(stream& on, std::span<const tensor> values) {
+  if (values.empty() || values.front().type() == on.compute_type())
+    return {values.begin(), values.end()};
+  std::vector<tensor> copies;
+  for (const tensor& each : values)
+    copies.push_back(on.allocate(each.shape()));
+  on.cast_all(values, copies);
+  return copies;
+}
+
 void pass::save(tensor value) {
   if (keeps())
     saved_.push_back(std::move(value));
@@ -57,7 +67,7 @@ tensor pass::gradient(std::size_t parameter, bool& fresh) {
   tensor& value = gradients[parameter];
   fresh = !value;
   if (fresh)
-    value = on.allocate(parameters[parameter].shape());
+    value = on.allocate(on.accumulation_type(), parameters[parameter].shape());
   return value;
 }
 

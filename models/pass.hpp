@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "runtime/tensor/device.hpp"
@@ -21,13 +22,18 @@ struct key_value_cache {
 
 class model;
 
+/// Parameters as a pass on this stream computes with them: the same handles where they are of its compute type, else
+/// copies of that type, which are made together.
+std::vector<tensor> as_computed_with(stream& on, std::span<const tensor> values);
+
 /// One trip of one batch through a model: parameters, gradients, activations. Owned and used by one thread.
 class pass {
  public:
   pass(const model& of, stream& on);
 
   stream& on;
-  std::vector<tensor> parameters;  ///< by index in the space, shaped; set by the caller before the block that reads them
+  /// By index in the space, shaped, of the compute type; set by the caller before the block that reads them.
+  std::vector<tensor> parameters;
   /// Likewise; blocks add to them. An empty handle stands for zero: the first block that has something to add
   /// allocates it.
   std::vector<tensor> gradients;

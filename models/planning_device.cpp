@@ -12,7 +12,7 @@ namespace {
 /// Every kernel does nothing, but the one that takes much memory inside: for logits.
 class planning_stream final : public stream {
  public:
-  explicit planning_stream(device& on) : stream(on, dtype::float32) {}
+  planning_stream(device& on, dtype compute_type) : stream(on, compute_type) {}
 
   using t = const tensor&;
 
@@ -22,6 +22,7 @@ class planning_stream final : public stream {
   void zero(t) override {}
   void copy(t, t) override {}
   void cast(t, t) override {}
+  void round_stochastic(const random_key&, t, t) override {}
   tensor to_device(t host) override { return on().allocate(host.type(), host.shape()); }
   tensor to_host(t in) override {
     const tensor host = make_host_tensor(in.type(), in.shape());
@@ -49,9 +50,11 @@ class planning_stream final : public stream {
   void attention_cached(const attention_shape&, std::int64_t, t, t, t, t) override {}
   void embedding_forward(t, std::int64_t, std::int64_t, t, t, t) override {}
   void embedding_backward(t, std::int64_t, t, t, t) override {}
-  void linear_cross_entropy(t, t weight, t targets, t, t, t, bool) override {
+  void linear_cross_entropy(t, t weight, t targets, t, t dhidden, t, bool) override {
     const std::int64_t vocabulary = weight.shape()[0];
-    const tensor logits = allocate({logits_rows(targets.count(), vocabulary), vocabulary});
+    const shape chunk{logits_rows(targets.count(), vocabulary), vocabulary};
+    const tensor logits = allocate(accumulation_type(), chunk);
+    const tensor gradients = dhidden && compute_type() != accumulation_type() ? allocate(chunk) : tensor{};
   }
   void sum(std::span<const tensor>, t, t) override {}
   void sum_of_squares(t, t) override {}
@@ -64,6 +67,11 @@ class planning_stream final : public stream {
 
 }  // namespace
 
+std::size_t planned_hardware::bytes_of(dtype type, const shape& extents) const noexcept {
+  const auto bytes = static_cast<std::size_t>(extents.count()) * size_bytes(type);
+  return is_host ? bytes : memory_pool::rounded_size(bytes);
+}
+
 class planning_device::planned_buffer final : public buffer {
  public:
   planned_buffer(planning_device& on, std::size_t size_bytes) : buffer(nullptr, size_bytes), on_(on) {
@@ -75,8 +83,9 @@ class planning_device::planned_buffer final : public buffer {
   planning_device& on_;
 };
 
-std::unique_ptr<stream> planning_device::make_stream(const stream_options&) {
-  return std::make_unique<planning_stream>(*this);
+std::unique_ptr<stream> planning_device::make_stream(const stream_options& options) {
+  const bool narrow = options.precision == precision_kind::bfloat16;
+  return std::make_unique<planning_stream>(*this, narrow ? dtype::bfloat16 : dtype::float32);
 }
 
 tensor planning_device::allocate(dtype type, shape extents) {
@@ -103,7 +112,7 @@ memory_usage planning_device::memory() const {
   const std::lock_guard lock(mutex_);
   memory_usage usage{in_use_bytes_, peak_bytes_, 0};
   for (const auto& [rounded, blocks] : classes_)
-    usage.reserved_bytes += blocks.peak * blocks.size_bytes_max;
+    usage.reserved_bytes += blocks.peak * (as_.is_host ? blocks.size_bytes_max : rounded);
   return usage;
 }
 

@@ -13,29 +13,32 @@ namespace {
 constexpr int product_threads = 256;
 
 /// A warp for each (b, t, h): the sum over a head of out * dout, into products[b, h, t].
-__global__ void products_kernel(head_geometry in, std::int64_t count, const float* out, const float* dout,
+template <class E>
+__global__ void products_kernel(head_geometry in, std::int64_t count, const E* out, const E* dout,
                                 float* products) {
   const std::int64_t at = (std::int64_t{blockIdx.x} * product_threads + threadIdx.x) / warp_size;
   const bool exists = at < count;
   float sum = 0.0f;
   for (std::int64_t i = threadIdx.x % warp_size; exists && i < in.size; i += warp_size)
-    sum += out[at * in.size + i] * dout[at * in.size + i];
+    sum += float(out[at * in.size + i]) * float(dout[at * in.size + i]);
   sum = lanes_sum(sum);
   const std::int64_t h = at % in.heads, t = at / in.heads % in.time, b = at / in.heads / in.time;
   if (exists && threadIdx.x % warp_size == 0)
     products[in.row(b, h) + t] = sum;
 }
 
+template <class E>
 struct backward_arguments {
-  const float *qkv, *log_sum_exp, *dout, *products;
-  float* dqkv;
+  const E *qkv, *dout;
+  const float *log_sum_exp, *products;
+  E* dqkv;
 };
 
 /// A thread's part of a tile: the weights, with dropout, and the gradients of the scores.
-template <class T>
-__device__ void score_gradients(const head_geometry& in, const dropout_factors& dropout, const backward_arguments& from,
-                                std::int64_t row, std::int64_t q, std::int64_t k, const float* queries,
-                                const float* keys, const float* douts, const float* values,
+template <class T, class E>
+__device__ void score_gradients(const head_geometry& in, const dropout_factors& dropout,
+                                const backward_arguments<E>& from, std::int64_t row, std::int64_t q, std::int64_t k,
+                                const float* queries, const float* keys, const float* douts, const float* values,
                                 float (&weights)[T::own][T::own], float (&dscores)[T::own][T::own]) {
   const int x = threadIdx.x % side, y = threadIdx.x / side;
   multiply_rows<T>(queries, keys, in.size, weights);
@@ -60,8 +63,8 @@ __device__ void score_gradients(const head_geometry& in, const dropout_factors& 
 }
 
 /// A block for each tile of keys of a key/value head, over all query heads that read it.
-template <class T>
-__global__ void keys_and_values_kernel(head_geometry in, dropout_factors dropout, backward_arguments from) {
+template <class T, class E>
+__global__ void keys_and_values_kernel(head_geometry in, dropout_factors dropout, backward_arguments<E> from) {
   float* const keys = shared_memory<float>();
   float* const values = keys + T::head_tile;
   float* const queries = values + T::head_tile;
@@ -91,8 +94,8 @@ __global__ void keys_and_values_kernel(head_geometry in, dropout_factors dropout
 }
 
 /// A block for each tile of queries of a head.
-template <class T>
-__global__ void queries_kernel(head_geometry in, dropout_factors dropout, backward_arguments from) {
+template <class T, class E>
+__global__ void queries_kernel(head_geometry in, dropout_factors dropout, backward_arguments<E> from) {
   float* const queries = shared_memory<float>();
   float* const douts = queries + T::head_tile;
   float* const keys = douts + T::head_tile;
@@ -130,19 +133,19 @@ void cuda_stream::attention_backward(const attention_shape& geometry, const drop
   const head_geometry in(geometry);
   const auto rows = batch * heads * time;
   const tensor products = op.scratch(rows);
-  op.launch(products_kernel,
-            {dim3(static_cast<unsigned>(ceiling(rows, product_threads / warp_size))), dim3(product_threads)}, in, rows,
-            out.data<float>(), dout.data<float>(), products.mutable_data<float>());
-  const backward_arguments from{qkv.data<float>(), log_sum_exp.data<float>(), dout.data<float>(),
-                                products.data<float>(), dqkv.mutable_data<float>()};
   const dropout_factors factors(dropout);
-  with_tiling(op, size, [&, batch = batch, time = time, heads = heads, kv_heads = kv_heads]<class T>(T) {
+  with_tiling(op, size, qkv, [&, batch = batch, time = time, heads = heads, kv_heads = kv_heads]<class T, class E>(T, E) {
+    op.launch(products_kernel<E>,
+              {dim3(static_cast<unsigned>(ceiling(rows, product_threads / warp_size))), dim3(product_threads)}, in, rows,
+              out.data<E>(), dout.data<E>(), products.mutable_data<float>());
+    const backward_arguments<E> from{qkv.data<E>(), dout.data<E>(), log_sum_exp.data<float>(), products.data<float>(),
+                                     dqkv.mutable_data<E>()};
     const auto tiles = static_cast<unsigned>(ceiling(time, T::tile)), sequences = static_cast<unsigned>(batch);
-    op.launch(keys_and_values_kernel<T>,
+    op.launch(keys_and_values_kernel<T, E>,
               {dim3(tiles, static_cast<unsigned>(kv_heads), sequences), dim3(attention_threads),
                (4 * T::head_tile + 2 * T::score_tile) * sizeof(float)},
               in, factors, from);
-    op.launch(queries_kernel<T>,
+    op.launch(queries_kernel<T, E>,
               {dim3(tiles, static_cast<unsigned>(heads), sequences), dim3(attention_threads),
                (4 * T::head_tile + T::score_tile) * sizeof(float)},
               in, factors, from);

@@ -8,8 +8,8 @@ namespace troupe::gpu {
 namespace {
 
 /// A block for each tile of queries of a head: the online softmax over tiles of keys (arXiv:2205.14135).
-template <class T>
-__global__ void forward_kernel(head_geometry in, dropout_factors dropout, const float* qkv, float* out,
+template <class T, class E>
+__global__ void forward_kernel(head_geometry in, dropout_factors dropout, const E* qkv, E* out,
                                float* log_sum_exp) {
   float* const queries = shared_memory<float>();
   float* const keys_or_values = queries + T::head_tile;
@@ -71,13 +71,14 @@ __global__ void forward_kernel(head_geometry in, dropout_factors dropout, const 
 
 // -- generation ------------------------------------------------------------------
 
+template <class E>
 struct append_body {
   std::int64_t time, row_width, queries_width, width, capacity, first_position;
-  const float* qkv;
-  float *keys, *values;
+  const E* qkv;
+  E *keys, *values;
 
   __device__ void operator()(std::int64_t row, std::int64_t column) const {
-    const float* from = qkv + row * row_width + queries_width + column;
+    const E* from = qkv + row * row_width + queries_width + column;
     const std::int64_t to = (row / time * capacity + first_position + row % time) * width + column;
     keys[to] = from[0];
     values[to] = from[width];
@@ -87,18 +88,19 @@ struct append_body {
 constexpr int cached_threads = 128;
 
 /// A block for each query, over all positions so far. `all_scores`: [batch, heads, time, capacity], scratch.
-__global__ void cached_kernel(head_geometry in, std::int64_t capacity, std::int64_t first_position, const float* qkv,
-                              const float* key_cache, const float* value_cache, float* all_scores, float* out) {
+template <class E>
+__global__ void cached_kernel(head_geometry in, std::int64_t capacity, std::int64_t first_position, const E* qkv,
+                              const E* key_cache, const E* value_cache, float* all_scores, E* out) {
   const std::int64_t t = blockIdx.x, h = blockIdx.y, b = blockIdx.z;
   const std::int64_t width = in.kv_heads * in.size, at = b * capacity * width + h / in.group() * in.size;
   const std::int64_t positions = first_position + t + 1;
-  const float* query = qkv + in.query(b, h) + t * in.row_width;
+  const E* query = qkv + in.query(b, h) + t * in.row_width;
   float* const scores = all_scores + (in.row(b, h) + t) * capacity;
   const int lane = threadIdx.x % warp_size;
   for (std::int64_t s = threadIdx.x / warp_size; s < positions; s += cached_threads / warp_size) {
     float product = 0.0f;
     for (std::int64_t i = lane; i < in.size; i += warp_size)
-      product += query[i] * key_cache[at + s * width + i];
+      product += float(query[i]) * float(key_cache[at + s * width + i]);
     product = lanes_sum(product);
     if (lane == 0)
       scores[s] = product * in.scale;
@@ -117,8 +119,8 @@ __global__ void cached_kernel(head_geometry in, std::int64_t capacity, std::int6
   for (std::int64_t i = threadIdx.x; i < in.size; i += cached_threads) {
     float result = 0.0f;
     for (std::int64_t s = 0; s < positions; ++s)
-      result += scores[s] * value_cache[at + s * width + i];
-    out[in.out(b, h) + t * in.out_width() + i] = result / sum;
+      result += scores[s] * float(value_cache[at + s * width + i]);
+    out[in.out(b, h) + t * in.out_width() + i] = E(result / sum);
   }
 }
 
@@ -134,12 +136,12 @@ void cuda_stream::attention_forward(const attention_shape& geometry, const dropo
   check_shape(geometry, qkv, out);
   assert(log_sum_exp.count() == geometry.batch * geometry.heads * geometry.time);
   operation op(*this, "attention_forward", {qkv}, {out, log_sum_exp});
-  with_tiling(op, geometry.head_size, [&]<class T>(T) {
-    op.launch(forward_kernel<T>,
+  with_tiling(op, geometry.head_size, qkv, [&]<class T, class E>(T, E) {
+    op.launch(forward_kernel<T, E>,
               {dim3(static_cast<unsigned>(ceiling(geometry.time, T::tile)), static_cast<unsigned>(geometry.heads),
                     static_cast<unsigned>(geometry.batch)),
                dim3(attention_threads), (2 * T::head_tile + T::score_tile) * sizeof(float)},
-              head_geometry(geometry), dropout_factors(dropout), qkv.data<float>(), out.mutable_data<float>(),
+              head_geometry(geometry), dropout_factors(dropout), qkv.data<E>(), out.mutable_data<E>(),
               log_sum_exp.mutable_data<float>());
   });
 }
@@ -152,15 +154,17 @@ void cuda_stream::attention_cached(const attention_shape& geometry, std::int64_t
   assert(key_cache.count() == batch * capacity * width && value_cache.count() == key_cache.count());
   assert(first_position + time <= capacity);
   operation op(*this, "attention_cached", {qkv}, {key_cache, value_cache, out});
-  each_in_rows(op, batch * time, width,
-               append_body{time, geometry.row_width(), heads * size, width, capacity, first_position, qkv.data<float>(),
-                           key_cache.mutable_data<float>(), value_cache.mutable_data<float>()});
   const tensor scores = op.scratch(batch * heads * time * capacity);
-  op.launch(cached_kernel,
-            {dim3(static_cast<unsigned>(time), static_cast<unsigned>(heads), static_cast<unsigned>(batch)),
-             dim3(cached_threads)},
-            head_geometry(geometry), capacity, first_position, qkv.data<float>(), key_cache.data<float>(),
-            value_cache.data<float>(), scores.mutable_data<float>(), out.mutable_data<float>());
+  with_element(op, qkv, [&, batch = batch, time = time, heads = heads, size = size]<class E>(E) {
+    each_in_rows(op, batch * time, width,
+                 append_body<E>{time, geometry.row_width(), heads * size, width, capacity, first_position,
+                                qkv.data<E>(), key_cache.mutable_data<E>(), value_cache.mutable_data<E>()});
+    op.launch(cached_kernel<E>,
+              {dim3(static_cast<unsigned>(time), static_cast<unsigned>(heads), static_cast<unsigned>(batch)),
+               dim3(cached_threads)},
+              head_geometry(geometry), capacity, first_position, qkv.data<E>(), key_cache.data<E>(),
+              value_cache.data<E>(), scores.mutable_data<float>(), out.mutable_data<E>());
+  });
 }
 
 }  // namespace troupe::gpu

@@ -2,6 +2,7 @@
 
 /// What attention's kernels share. A block of 16 x 16 threads holds square tiles of scores, queries by keys: thread
 /// (x, y) owns rows y, y + 16, ... and columns x, x + 16, ... of each. Sixteen neighbouring lanes own a row together.
+/// Elements in device memory are of type E; tiles and sums are float.
 
 #include <cmath>
 #include <string>
@@ -28,15 +29,16 @@ struct tiling {
   static constexpr std::size_t score_tile = static_cast<std::size_t>(tile) * score_stride;
 };
 
-/// Calls body(tiling{}) with the smallest that holds the head size.
+/// Calls body(tiling{}, E{}) with the smallest that holds the head size, and the type of the elements of qkv.
 template <class Body>
-void with_tiling(const operation& op, std::int64_t head_size, Body&& body) {
+void with_tiling(const operation& op, std::int64_t head_size, const tensor& qkv, Body&& body) {
+  const auto with = [&]<class T>(T tile) { with_element(op, qkv, [&]<class E>(E element) { body(tile, element); }); };
   if (head_size <= 64)
-    return body(tiling<64, 64>{});
+    return with(tiling<64, 64>{});
   if (head_size <= 128)
-    return body(tiling<32, 128>{});
+    return with(tiling<32, 128>{});
   if (head_size <= 256)
-    return body(tiling<32, 256>{});
+    return with(tiling<32, 256>{});
   op.refuse("a head size of " + std::to_string(head_size) + ", expected at most 256");
 }
 
@@ -65,12 +67,12 @@ struct head_geometry {
 
 /// Rows first .. first + tile of a matrix whose rows are `width` apart, `size` elements of each; zeros beyond `rows` and
 /// beyond `size`.
-template <class T>
-__device__ void load_rows(const float* from, std::int64_t width, std::int64_t first, std::int64_t rows,
+template <class T, class E>
+__device__ void load_rows(const E* from, std::int64_t width, std::int64_t first, std::int64_t rows,
                           std::int64_t size, float* to) {
   for (int i = static_cast<int>(threadIdx.x); i < T::tile * T::width; i += attention_threads) {
     const int r = i / T::width, c = i % T::width;
-    to[r * T::head_stride + c] = first + r < rows && c < size ? from[(first + r) * width + c] : 0.0f;
+    to[r * T::head_stride + c] = first + r < rows && c < size ? float(from[(first + r) * width + c]) : 0.0f;
   }
 }
 
@@ -127,16 +129,16 @@ __device__ void store_scores(const float (&scores)[T::own][T::own], float* to) {
 }
 
 /// Sums over a head's columns to rows that are `width` apart, from `first` on; nothing beyond `rows` and `size`.
-template <class T>
+template <class T, class E>
 __device__ void write_rows(const float (&sums)[T::own][T::columns], std::int64_t first, std::int64_t rows,
-                           std::int64_t width, std::int64_t size, float* to) {
+                           std::int64_t width, std::int64_t size, E* to) {
   const int x = threadIdx.x % side, y = threadIdx.x / side;
 #pragma unroll
   for (int i = 0; i < T::own; ++i)
 #pragma unroll
     for (int c = 0; c < T::columns; ++c)
       if (first + y + i * side < rows && x + c * side < size)
-        to[(first + y + i * side) * width + x + c * side] = sums[i][c];
+        to[(first + y + i * side) * width + x + c * side] = E(sums[i][c]);
 }
 
 }  // namespace troupe::gpu

@@ -7,29 +7,31 @@ namespace troupe::gpu {
 
 namespace {
 
+template <class T>
 struct forward_body {
   std::int64_t time, first_position, columns;
   const std::int32_t* tokens;
-  const float *token_table, *position_table;
-  float* y;
+  const T *token_table, *position_table;
+  T* y;
 
   __device__ void operator()(std::int64_t row, std::int64_t column) const {
-    float v = token_table[tokens[row] * columns + column];
+    float v = float(token_table[tokens[row] * columns + column]);
     if (position_table)
-      v += position_table[(first_position + row % time) * columns + column];
-    y[row * columns + column] = v;
+      v += float(position_table[(first_position + row % time) * columns + column]);
+    y[row * columns + column] = T(v);
   }
 };
 
+template <class T>
 struct positions_body {
   std::int64_t rows, time, columns;
-  const float* dy;
+  const T* dy;
   float* dposition_table;
 
   __device__ void operator()(std::int64_t t, std::int64_t column) const {
     float sum = 0.0f;
     for (std::int64_t row = t; row < rows; row += time)
-      sum += dy[row * columns + column];
+      sum += float(dy[row * columns + column]);
     dposition_table[t * columns + column] += sum;
   }
 };
@@ -103,7 +105,8 @@ void sort(const operation& op, std::int64_t count, std::uint64_t* keys) {
 constexpr unsigned columns_per_block = 128;
 
 /// A block for each sorted row and some columns: the first of a token's rows adds them all.
-__global__ void add_rows_kernel(std::int64_t rows, std::int64_t columns, const std::uint64_t* keys, const float* dy,
+template <class T>
+__global__ void add_rows_kernel(std::int64_t rows, std::int64_t columns, const std::uint64_t* keys, const T* dy,
                                 float* dtable) {
   const std::int64_t column = std::int64_t{blockIdx.y} * columns_per_block + threadIdx.x;
   std::int64_t at = blockIdx.x;
@@ -112,7 +115,7 @@ __global__ void add_rows_kernel(std::int64_t rows, std::int64_t columns, const s
     return;
   float sum = 0.0f;
   for (; at < rows && keys[at] >> 32 == token; ++at)
-    sum += dy[static_cast<std::int64_t>(keys[at] & 0xffffffffu) * columns + column];
+    sum += float(dy[static_cast<std::int64_t>(keys[at] & 0xffffffffu) * columns + column]);
   dtable[static_cast<std::int64_t>(token) * columns + column] += sum;
 }
 
@@ -123,9 +126,11 @@ void cuda_stream::embedding_forward(const tensor& tokens, std::int64_t time, std
   const auto columns = token_table.shape().back(), rows = tokens.count();
   assert(y.count() == rows * columns);
   operation op(*this, "embedding_forward", {tokens, token_table, position_table}, {y});
-  each_in_rows(op, rows, columns,
-               forward_body{time, first_position, columns, tokens.data<std::int32_t>(), token_table.data<float>(),
-                            data_or_null(position_table), y.mutable_data<float>()});
+  with_element(op, y, [&]<class T>(T) {
+    each_in_rows(op, rows, columns,
+                 forward_body<T>{time, first_position, columns, tokens.data<std::int32_t>(), token_table.data<T>(),
+                                 data_or_null<T>(position_table), y.mutable_data<T>()});
+  });
 }
 
 void cuda_stream::embedding_backward(const tensor& tokens, std::int64_t time, const tensor& dy,
@@ -139,14 +144,18 @@ void cuda_stream::embedding_backward(const tensor& tokens, std::int64_t time, co
     auto* const keys = reinterpret_cast<std::uint64_t*>(memory.mutable_data<std::int64_t>());
     each_element(op, padded, keys_body{rows, tokens.data<std::int32_t>(), keys});
     sort(op, padded, keys);
-    op.launch(add_rows_kernel,
-              {dim3(static_cast<unsigned>(rows), static_cast<unsigned>(ceiling(columns, columns_per_block))),
-               dim3(columns_per_block)},
-              rows, columns, keys, dy.data<float>(), dtoken_table.mutable_data<float>());
+    with_element(op, dy, [&]<class T>(T) {
+      op.launch(add_rows_kernel<T>,
+                {dim3(static_cast<unsigned>(rows), static_cast<unsigned>(ceiling(columns, columns_per_block))),
+                 dim3(columns_per_block)},
+                rows, columns, keys, dy.data<T>(), dtoken_table.mutable_data<float>());
+    });
   }
   if (dposition_table)
-    each_in_rows(op, std::min(time, rows), columns,
-                 positions_body{rows, time, columns, dy.data<float>(), dposition_table.mutable_data<float>()});
+    with_element(op, dy, [&]<class T>(T) {
+      each_in_rows(op, std::min(time, rows), columns,
+                   positions_body<T>{rows, time, columns, dy.data<T>(), dposition_table.mutable_data<float>()});
+    });
 }
 
 }  // namespace troupe::gpu

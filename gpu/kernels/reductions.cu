@@ -69,7 +69,8 @@ struct sum_body {
 constexpr std::int64_t column_blocks_max = 64;
 constexpr std::int64_t column_block_rows_min = 32;
 
-__global__ void column_parts_kernel(std::int64_t rows, std::int64_t columns, std::int64_t block_rows, const float* in,
+template <class T>
+__global__ void column_parts_kernel(std::int64_t rows, std::int64_t columns, std::int64_t block_rows, const T* in,
                                     float* parts) {
   const std::int64_t column = std::int64_t{blockIdx.x} * threads + threadIdx.x;
   if (column >= columns)
@@ -77,7 +78,7 @@ __global__ void column_parts_kernel(std::int64_t rows, std::int64_t columns, std
   const std::int64_t first = blockIdx.y * block_rows, last = min(rows, first + block_rows);
   float sum = 0.0f;
   for (std::int64_t r = first; r < last; ++r)
-    sum += in[r * columns + column];
+    sum += float(in[r * columns + column]);
   parts[blockIdx.y * columns + column] = sum;
 }
 
@@ -123,9 +124,11 @@ void cuda_stream::add_column_sums(const tensor& in, std::int64_t rows, std::int6
   const auto block_rows = std::max(column_block_rows_min, ceiling(rows, column_blocks_max));
   const auto parts_count = ceiling(rows, block_rows);
   const tensor parts = op.scratch(parts_count * columns);
-  op.launch(column_parts_kernel,
-            {dim3(static_cast<unsigned>(ceiling(columns, threads)), static_cast<unsigned>(parts_count)), dim3(threads)},
-            rows, columns, block_rows, in.data<float>(), parts.mutable_data<float>());
+  with_element(op, in, [&]<class T>(T) {
+    op.launch(column_parts_kernel<T>,
+              {dim3(static_cast<unsigned>(ceiling(columns, threads)), static_cast<unsigned>(parts_count)), dim3(threads)},
+              rows, columns, block_rows, in.data<T>(), parts.mutable_data<float>());
+  });
   add_column_parts(op, parts.data<float>(), parts_count, columns, column_sums);
 }
 

@@ -21,19 +21,20 @@ struct table_body {
   }
 };
 
+template <class T>
 struct rotation_body {
   std::int64_t time, row_width;
   unsigned half;
   const float* table;
-  float* qkv;
+  T* qkv;
 
   __device__ void operator()(std::int64_t row, std::int64_t pair) const {
     const unsigned head = static_cast<unsigned>(pair) / half, i = static_cast<unsigned>(pair) % half;
     const float* cosines = table + 2 * (row % time) * half;
-    float* x = qkv + row * row_width + head * 2 * half;
-    const float a = x[i], b = x[half + i], cosine = cosines[i], sine = cosines[half + i];
-    x[i] = a * cosine - b * sine;
-    x[half + i] = a * sine + b * cosine;
+    T* x = qkv + row * row_width + head * 2 * half;
+    const float a = float(x[i]), b = float(x[half + i]), cosine = cosines[i], sine = cosines[half + i];
+    x[i] = T(a * cosine - b * sine);
+    x[half + i] = T(a * sine + b * cosine);
   }
 };
 
@@ -46,9 +47,11 @@ void cuda_stream::rotary(const attention_shape& geometry, double theta, std::int
   operation op(*this, "rotary", {}, {qkv});
   const tensor table = op.scratch(2 * geometry.time * half);
   each_in_rows(op, geometry.time, half, table_body{theta, half, first_position, inverse, table.mutable_data<float>()});
-  each_in_rows(op, rows, (geometry.heads + geometry.kv_heads) * half,
-               rotation_body{geometry.time, geometry.row_width(), static_cast<unsigned>(half), table.data<float>(),
-                             qkv.mutable_data<float>()});
+  with_element(op, qkv, [&]<class T>(T) {
+    each_in_rows(op, rows, (geometry.heads + geometry.kv_heads) * half,
+                 rotation_body<T>{geometry.time, geometry.row_width(), static_cast<unsigned>(half),
+                                  table.data<float>(), qkv.mutable_data<T>()});
+  });
 }
 
 }  // namespace troupe::gpu

@@ -4,7 +4,6 @@
 #include <cassert>
 
 #include "models/layers/dropout.hpp"
-#include "models/layers/statistics.hpp"
 
 namespace troupe {
 
@@ -50,7 +49,7 @@ tensor attention::forward(pass& p, const tensor& x) const {
 tensor attention::attend(pass& p, const tensor& qkv) const {
   const attention_shape shape = geometry(p);
   const tensor out = p.on.allocate({qkv.shape()[0], settings_.channels});
-  const tensor log_sum_exp = p.on.allocate(statistics_type(p.on), {shape.batch, shape.heads, shape.time});
+  const tensor log_sum_exp = p.on.allocate(p.on.accumulation_type(), {shape.batch, shape.heads, shape.time});
   p.on.attention_forward(shape, dropout(p), qkv, out, log_sum_exp);
   p.save(qkv);
   p.save(out);

@@ -1,7 +1,5 @@
 #include "models/layers/norm.hpp"
 
-#include "models/layers/statistics.hpp"
-
 namespace troupe {
 
 void norm::declare(parameter_space& space, const std::string& prefix) {
@@ -23,13 +21,13 @@ tensor norm::run(pass& p, const tensor& x, const tensor& delta, const tensor& re
                  const tensor& normalised) const {
   const shape rows{x.shape()[0]};
   const tensor y = p.on.allocate(x.shape());
-  const tensor rstd = p.on.allocate(statistics_type(p.on), rows);
+  const tensor rstd = p.on.allocate(p.on.accumulation_type(), rows);
   p.save(normalised);
   p.save(rstd);
   if (settings_.kind == norm_kind::rms_norm) {
     p.on.rms_norm_forward(x, delta, p.parameters[weight_], settings_.epsilon, residual, y, rstd);
   } else {
-    const tensor mean = p.on.allocate(statistics_type(p.on), rows);
+    const tensor mean = p.on.allocate(p.on.accumulation_type(), rows);
     p.save(mean);
     p.on.layer_norm_forward(x, delta, p.parameters[weight_], bias(p), settings_.epsilon, residual, y, mean,
                             rstd);

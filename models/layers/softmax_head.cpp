@@ -4,8 +4,6 @@
 
 #include <fmt/format.h>
 
-#include "models/layers/statistics.hpp"
-
 namespace troupe {
 
 softmax_head::softmax_head(const softmax_head_settings& settings) : settings_(settings) {
@@ -42,7 +40,7 @@ tensor softmax_head::forward(pass& p, const tensor& x) const {
 
 void softmax_head::compute_losses(pass& p, const tensor& hidden) const {
   const tensor targets = p.input().targets.reshaped({hidden.shape()[0]});
-  p.losses = p.on.allocate(statistics_type(p.on), {hidden.shape()[0]});
+  p.losses = p.on.allocate(p.on.accumulation_type(), {hidden.shape()[0]});
   const tensor dhidden = p.training ? p.on.allocate(hidden.shape()) : tensor{};
   bool fresh = false;
   const tensor dweight = p.training ? p.gradient(weight_, fresh) : tensor{};

@@ -14,6 +14,11 @@ std::vector<tensor> stream::all_to_host(std::span<const tensor> in) {
   return out;
 }
 
+void stream::cast_all(std::span<const tensor> in, std::span<const tensor> out) {
+  for (std::size_t i = 0; i < in.size(); ++i)
+    cast(in[i], out[i]);
+}
+
 std::int64_t logits_rows(std::int64_t rows, std::int64_t vocabulary) noexcept {
   constexpr std::int64_t logits_max = (64 << 20) / static_cast<std::int64_t>(sizeof(float));
   const auto most = std::clamp<std::int64_t>(logits_max / vocabulary, 1, rows), chunks = (rows + most - 1) / most;

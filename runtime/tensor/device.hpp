@@ -15,6 +15,9 @@
 /// Conventions of all kernels:
 /// - Tensors are dense and row-major, on the stream's device, of the stream's compute
 ///   type unless a comment says otherwise. `N` counts rows (batch times time).
+/// - Gradients of parameters, statistics, losses, and everything in reductions and optimizer
+///   steps are of its accumulation type. Sums are taken in that type or a wider one, whatever
+///   the type of their terms.
 /// - Outputs are overwritten, save gradients of parameters (arguments that begin
 ///   with `d` and name a parameter: dweight, dbias, ...), which accumulate (+=), and
 ///   arguments said to accumulate.
@@ -109,6 +112,14 @@ struct lion_options {
   double gradient_scale = 1.0;
 };
 
+/// In what a stream computes.
+enum class precision_kind : std::uint8_t {
+  automatic,  ///< the device's default: bfloat16 on GPUs, float32 on processors
+  float32,
+  tf32,      ///< float32, but factors of matrix products are rounded to 10 bits of mantissa
+  bfloat16,  ///< activations, their gradients and copies of parameters in bfloat16, sums in float32
+};
+
 class device;
 
 class stream {
@@ -118,8 +129,13 @@ class stream {
   stream& operator=(const stream&) = delete;
 
   device& on() const noexcept { return device_; }
-  /// Type of activations and of arithmetic on this stream.
+  /// Type of activations, and of parameters where they are computed with.
   dtype compute_type() const noexcept { return compute_type_; }
+  /// Type of statistics, losses and gradients of parameters, and of all tensors in reductions and optimizer steps:
+  /// float64 on a float64 stream, else float32.
+  dtype accumulation_type() const noexcept {
+    return compute_type_ == dtype::float64 ? dtype::float64 : dtype::float32;
+  }
 
   /// A tensor from the device's caching allocator; contents unspecified. Dropping the
   /// last handle, from any thread, gives the memory back for reuse.
@@ -141,6 +157,10 @@ class stream {
   virtual void copy(const tensor& in, const tensor& out) = 0;
   /// Converts between float32, float64, bfloat16 and float16.
   virtual void cast(const tensor& in, const tensor& out) = 0;
+  /// Each of `in` into each of `out`, as `cast`, in as few launches as the device can.
+  virtual void cast_all(std::span<const tensor> in, std::span<const tensor> out);
+  /// To bfloat16 from the accumulation type: element i is round_stochastic(in[i] in float32, random_word(key, i)).
+  virtual void round_stochastic(const random_key& key, const tensor& in, const tensor& out) = 0;
   /// From a host tensor to the device; on host devices the handle itself.
   virtual tensor to_device(const tensor& host) = 0;
   /// To the host; waits. On host devices the handle itself.
@@ -183,8 +203,7 @@ class stream {
 
   /// Layer normalisation (Ba et al. 2016, arXiv:1607.06450) of rows, with an optional residual sum before it:
   /// residual = x + delta where delta is given (residual may be x), then
-  /// y = (r - mean) * rstd * weight + bias with r = residual or x. mean, rstd: [N], float32 (float64 on a
-  /// float64 stream). bias optional.
+  /// y = (r - mean) * rstd * weight + bias with r = residual or x. mean, rstd: [N]. bias optional.
   virtual void layer_norm_forward(const tensor& x, const tensor& delta, const tensor& weight, const tensor& bias,
                                   double epsilon, const tensor& residual, const tensor& y, const tensor& mean,
                                   const tensor& rstd) = 0;
@@ -207,9 +226,9 @@ class stream {
   virtual void rotary(const attention_shape& geometry, double theta, std::int64_t first_position, bool inverse,
                       const tensor& qkv) = 0;
   /// Causal attention with scores scaled by 1 / sqrt(head_size); out[N, heads * head_size];
-  /// log_sum_exp[batch, heads, time] float32 (float64 on a float64 stream) for the backward pass. Online softmax
-  /// in tiles (Dao et al. 2022, arXiv:2205.14135): never time x time scores at once. Dropout acts on the softmax's
-  /// output; its element index is ((b * heads + h) * time + t) * time + s.
+  /// log_sum_exp[batch, heads, time] is for the
+  /// backward pass. Online softmax in tiles (Dao et al. 2022, arXiv:2205.14135): never time x time scores at once.
+  /// Dropout acts on the softmax's output; its element index is ((b * heads + h) * time + t) * time + s.
   virtual void attention_forward(const attention_shape& geometry, const dropout_options& dropout, const tensor& qkv,
                                  const tensor& out, const tensor& log_sum_exp) = 0;
   virtual void attention_backward(const attention_shape& geometry, const dropout_options& dropout, const tensor& qkv,
@@ -229,9 +248,9 @@ class stream {
   virtual void embedding_backward(const tensor& tokens, std::int64_t time, const tensor& dy,
                                   const tensor& dtoken_table, const tensor& dposition_table) = 0;
   /// Softmax cross-entropy of logits = hidden[N, C] * weight[V, C]^T against targets int32[N], in one pass that
-  /// never keeps all N x V logits. A target of -1 is masked: its loss and gradient are zero. losses[N] is float32
-  /// (float64 on a float64 stream). With `dhidden` given, the gradient of the SUM of losses: dhidden is overwritten,
-  /// dweight accumulates, or is overwritten where it is `fresh`.
+  /// never keeps all N x V logits. A target of -1 is masked: its loss and gradient are zero. losses[N].
+  /// With `dhidden` given, the gradient of the SUM of losses: dhidden is overwritten, dweight accumulates, or is
+  /// overwritten where it is `fresh`.
   virtual void linear_cross_entropy(const tensor& hidden, const tensor& weight, const tensor& targets,
                                     const tensor& losses, const tensor& dhidden, const tensor& dweight,
                                     bool fresh = false) = 0;
@@ -247,8 +266,7 @@ class stream {
   virtual void sum_elements(const tensor& x, const tensor& out) = 0;
 
   // -- optimizer steps --------------------------------------------------------
-  // float32 (float64 on a float64 stream). Each `*_out` may be its input, or another buffer:
-  // a shard writes aside what a snapshot or a reader still holds.
+  // Each `*_out` may be its input, or another buffer: a shard writes aside what a snapshot or a reader still holds.
 
   virtual void adamw(const adamw_options& options, const tensor& gradient, const tensor& parameter,
                      const tensor& first_moment, const tensor& second_moment, const tensor& parameter_out,
@@ -276,6 +294,7 @@ class stream {
 
 struct stream_options {
   int threads = 1;  ///< intra-operation threads on host devices
+  precision_kind precision = precision_kind::float32;  ///< REQUIRES: the device supports it
 };
 
 struct memory_usage {
@@ -296,11 +315,38 @@ class device {
   virtual std::string name() const = 0;
   /// Whether tensor data are host addresses.
   virtual bool is_host() const noexcept = 0;
+  virtual bool supports(precision_kind precision) const noexcept = 0;
   virtual std::unique_ptr<stream> make_stream(const stream_options& options) = 0;
   virtual tensor allocate(dtype type, shape extents) = 0;
   virtual memory_usage memory() const = 0;
   /// Gives cached memory back to the system.
   virtual void trim() = 0;
+
+  // -- named ranges of a thread's time, for a profiler ----------------------------
+
+  /// Whether one listens.
+  virtual bool is_profiled() const noexcept { return false; }
+  virtual void push_range(const std::string&) {}
+  virtual void pop_range() noexcept {}
+};
+
+/// A range for as long as it lives, in the thread that made it. `name` is called only where a profiler listens.
+class profiled_range {
+ public:
+  template <class Name>
+  profiled_range(device& on, Name name) : on_(on.is_profiled() ? &on : nullptr) {
+    if (on_)
+      on_->push_range(name());
+  }
+  ~profiled_range() {
+    if (on_)
+      on_->pop_range();
+  }
+  profiled_range(const profiled_range&) = delete;
+  profiled_range& operator=(const profiled_range&) = delete;
+
+ private:
+  device* on_;
 };
 
 inline tensor stream::allocate(dtype type, shape extents) { return device_.allocate(type, extents); }

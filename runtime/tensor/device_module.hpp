@@ -45,6 +45,7 @@ struct device_module {
   device& (*at)(int index);  ///< REQUIRES: index < count()
   device_facts (*facts)(int index);
   device_rates (*rates)(int index);
+  std::size_t stream_bytes;  ///< what a stream takes for itself when it first multiplies matrices
 };
 
 using device_module_entry = const device_module* (*)();

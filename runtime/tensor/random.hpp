@@ -7,8 +7,11 @@
 /// Element i draws word i % 4 of block i / 4; every device keeps to that.
 
 #include <array>
+#include <bit>
 #include <cassert>
 #include <cstdint>
+
+#include "runtime/tensor/dtype.hpp"
 
 namespace troupe {
 
@@ -68,6 +71,16 @@ constexpr float uniform(std::uint32_t word) noexcept {
 constexpr std::uint32_t dropout_threshold(double probability) noexcept {
   assert(probability >= 0.0 && probability < 1.0);
   return static_cast<std::uint32_t>(probability * 0x1p32);
+}
+
+/// Stochastic rounding: to one of the two neighbours in bfloat16, to the nearer one the more likely the nearer it is, so
+/// that the mean over words is the value. Infinities and NaN as bfloat16's own conversion.
+constexpr bfloat16 round_stochastic(float value, std::uint32_t word) noexcept {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  bfloat16 rounded(value);
+  if ((bits & 0x7f800000) != 0x7f800000)
+    rounded.bits = static_cast<std::uint16_t>((bits + (word >> 16)) >> 16);
+  return rounded;
 }
 
 /// Four standard normal values from a block, by Box and Muller's transform (1958). The same bits on every machine:

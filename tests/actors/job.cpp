@@ -114,6 +114,33 @@ TEST_CASE("a job that is stopped goes on where it stopped, with another number o
   }
 }
 
+TEST_CASE("optimizer state in bfloat16: the same bits for any number of shards and after a kill, and a run may change it") {
+  auto settings = small_settings();
+  settings.optimizer.state_type = optimizer_settings::state_kind::bfloat16;
+  const auto print = run_job(small_inputs(), settings).fingerprint;
+  CHECK(print != run_job(small_inputs(), small_settings()).fingerprint);
+  const scratch_folder folder;
+  auto inputs = small_inputs();
+  inputs.checkpoints = folder.path();
+  settings.runtime.shards = 2;
+  settings.chaos.kills = {{"shard/1", 17}};
+  CHECK(run_job(inputs, settings).fingerprint == print);
+  inputs.resume = true;
+  for (const std::uint64_t steps : {32, 34}) {
+    settings = small_settings();
+    settings.training.steps = steps;
+    if (steps == 34)
+      settings.optimizer.state_type = optimizer_settings::state_kind::bfloat16;
+    CHECK(run_job(inputs, settings).steps == steps);
+  }
+}
+
+TEST_CASE("a precision that the device does not have is refused") {
+  auto settings = small_settings();
+  settings.training.precision = precision_kind::bfloat16;
+  CHECK_THROWS_WITH_AS(run_job(small_inputs(), settings), doctest::Contains("training.precision"), input_error);
+}
+
 TEST_CASE("a job starts from a cut of parameters alone, as an import writes it") {
   const auto settings = small_settings();
   const auto print = run_job(small_inputs(), settings).fingerprint;

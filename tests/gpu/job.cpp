@@ -36,6 +36,7 @@ job_settings small_settings(const char* device = "cuda") {
   settings.training.clip = 1.0;
   settings.runtime.shards = 3;
   settings.runtime.device = device;
+  settings.training.precision = precision_kind::float32;
   settings.evaluation.every = 4;
   settings.evaluation.batches = 2;
   settings.checkpoint.every = 3;
@@ -66,17 +67,31 @@ TEST_CASE("a job on the GPU has the losses of one on the processor") {
   }
 }
 
+TEST_CASE("a job on the GPU computes in bfloat16 unless told otherwise, close to one on the processor") {
+  auto on_gpu = small_settings();
+  on_gpu.training.precision = precision_kind::automatic;
+  const auto found = losses(small_inputs(), on_gpu), exact = losses(small_inputs(), small_settings());
+  const auto expected = losses(small_inputs(), small_settings("cpu"));
+  CHECK(found != exact);
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    CHECK(found[i] == doctest::Approx(expected[i]).epsilon(5e-3));
+}
+
 TEST_CASE("whoever is killed and however many shards there are, the GPU gives the same bits") {
-  const auto print = run_job(small_inputs(), small_settings()).fingerprint;
-  for (const char* victim : {"shard/0", "replica/1"}) {
-    CAPTURE(victim);
-    const scratch_folder folder;
-    auto inputs = small_inputs();
-    inputs.checkpoints = folder.path();
+  for (const auto precision : {precision_kind::float32, precision_kind::bfloat16}) {
+    CAPTURE(static_cast<int>(precision));
     auto settings = small_settings();
+    settings.training.precision = precision;
+    const auto print = run_job(small_inputs(), settings).fingerprint;
     settings.runtime.shards = 2;
-    settings.chaos.kills = {{victim, 4}, {victim, 7}};
-    CHECK(run_job(inputs, settings).fingerprint == print);
+    for (const char* victim : {"shard/0", "replica/1"}) {
+      CAPTURE(victim);
+      const scratch_folder folder;
+      auto inputs = small_inputs();
+      inputs.checkpoints = folder.path();
+      settings.chaos.kills = {{victim, 4}, {victim, 7}};
+      CHECK(run_job(inputs, settings).fingerprint == print);
+    }
   }
 }
 
@@ -115,10 +130,12 @@ TEST_CASE("what began on the GPU goes on on the processor, and the reverse") {
     auto inputs = small_inputs();
     inputs.checkpoints = folder.path();
     auto settings = small_settings(gpu_first ? "cuda" : "cpu");
+    settings.training.precision = precision_kind::automatic;
     settings.training.steps = 4;
     run_job(inputs, settings);
     inputs.resume = true;
     settings = small_settings(gpu_first ? "cpu" : "cuda");
+    settings.training.precision = precision_kind::automatic;
     CHECK(run_job(inputs, settings).steps == 8);
   }
 }

@@ -11,7 +11,11 @@ namespace troupe::tests {
 
 namespace {
 
-std::unique_ptr<stream> gpu_stream() { return find_device("cuda").make_stream({}); }
+std::unique_ptr<stream> gpu_stream(precision_kind precision = precision_kind::float32) {
+  return find_device("cuda").make_stream({.precision = precision});
+}
+
+constexpr double bfloat16_error = 1e-2;
 
 bool same_bytes(const std::vector<written>& a, const std::vector<written>& b) {
   return std::ranges::equal(a, b, {}, &written::bytes, &written::bytes);
@@ -22,6 +26,46 @@ bool same_bytes(const std::vector<written>& a, const std::vector<written>& b) {
 TEST_CASE("the GPU's kernels agree with the reference") {
   const auto fast = gpu_stream();
   for_each_case(scale::medium, 8, [&](const std::string&, const kernel_case& k) { check_agreement(k, *fast); });
+}
+
+TEST_CASE("the GPU's kernels agree with the reference in bfloat16, within what that can hold") {
+  const auto fast = gpu_stream(precision_kind::bfloat16);
+  CHECK(fast->compute_type() == dtype::bfloat16);
+  for_each_case(scale::medium, 8,
+                [&](const std::string&, const kernel_case& k) { check_agreement(k, *fast, bfloat16_error); },
+                activation_kernels());
+  dice roll(1, scale::medium);
+  check_agreement(linear_cross_entropy(roll, 4201, 1, 4111), *fast, bfloat16_error);  // logits in several chunks
+}
+
+TEST_CASE("products in TF32 agree with the reference, and are not those of float32") {
+  const auto fast = gpu_stream(precision_kind::tf32), exact = gpu_stream();
+  for_each_case(scale::medium, 4,
+                [&](const std::string&, const kernel_case& k) {
+                  check_agreement(k, *fast, 2e-3);
+                  CHECK_FALSE(same_bytes(run_forward(k, *fast), run_forward(k, *exact)));
+                },
+                matmul_kernels());
+}
+
+TEST_CASE("tensors that are cast together are cast as each alone, whatever their sizes and number") {
+  const auto on = gpu_stream(precision_kind::bfloat16);
+  dice roll(3, scale::medium);
+  std::vector<tensor> in, out;
+  for (int i = 0; i < 150; ++i) {
+    const tensor host = make_host_tensor(dtype::float32, {i % 10 == 9 ? 0 : roll.count()});
+    for (float& each : host.mutable_elements<float>())
+      each = static_cast<float>(roll.normal());
+    in.push_back(on->to_device(host));
+    out.push_back(on->allocate(host.shape()));
+  }
+  on->cast_all(in, out);
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    const tensor alone = on->allocate(in[i].shape());
+    on->cast(in[i], alone);
+    const tensor found = on->to_host(out[i]), expected = on->to_host(alone);
+    CHECK(std::ranges::equal(found.elements<bfloat16>(), expected.elements<bfloat16>(), {}, &bfloat16::bits, &bfloat16::bits));
+  }
 }
 
 TEST_CASE("kernels agree at extents beyond what one block or one round takes") {
@@ -59,17 +103,22 @@ TEST_CASE("the rows of a token are added in their order, each token's by one blo
   CHECK(std::ranges::equal(found.elements<float>(), expected));
 }
 
-TEST_CASE("exponentials of great scores and logits do not overflow") { check_great_scores(*gpu_stream()); }
+TEST_CASE("exponentials of great scores and logits do not overflow") {
+  for (const auto precision : {precision_kind::float32, precision_kind::bfloat16})
+    check_great_scores(*gpu_stream(precision));
+}
 
 TEST_CASE("the same work gives the same bits, whatever the memory held and the threads' order") {
-  const auto one = gpu_stream(), other = gpu_stream();
-  for_each_case(scale::medium, 2, [&](const std::string&, kernel_case k) {
-    CHECK(same_bytes(run_forward(k, *one), run_forward(k, *other)));
-    if (!k.backward)
-      return;
-    complete(k, one->compute_type());
-    CHECK(same_bytes(run_backward(k, *one), run_backward(k, *other)));
-  });
+  for (const auto precision : {precision_kind::float32, precision_kind::bfloat16}) {
+    const auto one = gpu_stream(precision), other = gpu_stream(precision);
+    for_each_case(scale::medium, 2, [&](const std::string&, kernel_case k) {
+      CHECK(same_bytes(run_forward(k, *one), run_forward(k, *other)));
+      if (!k.backward)
+        return;
+      complete(k, *one);
+      CHECK(same_bytes(run_backward(k, *one), run_backward(k, *other)));
+    }, activation_kernels());
+  }
 }
 
 TEST_CASE("a head size beyond the kernels' is refused by name") {

@@ -62,6 +62,15 @@ batch random_batch(std::int64_t rows, std::int64_t time, std::int64_t vocabulary
   return result;
 }
 
+namespace {
+
+double as_held(double value, precision_kind precision) {
+  const auto single = static_cast<float>(value);
+  return precision == precision_kind::bfloat16 ? static_cast<float>(bfloat16(single)) : single;
+}
+
+}  // namespace
+
 rig::rig(const model& of, device& device, std::uint64_t seed, const stream_options& options)
     : of(of), on(device.make_stream(options)), p(of, *on) {
   std::mt19937_64 random(seed);
@@ -72,9 +81,9 @@ rig::rig(const model& of, device& device, std::uint64_t seed, const stream_optio
     initialize(which, seed, start);
     std::vector<double> values(start.begin(), start.end());
     for (double& value : values)
-      value = static_cast<float>(value + noise(random));
+      value = as_held(value + noise(random), options.precision);
     p.parameters[i] = to_tensor(*on, values, which.extents);
-    p.gradients[i] = on->allocate(which.extents);
+    p.gradients[i] = on->allocate(on->accumulation_type(), which.extents);
   }
   zero_gradients();
 }
@@ -126,39 +135,41 @@ double cosine(const std::vector<double>& a, const std::vector<double>& b) {
 
 namespace {
 
-void check_step(device& on, const transformer_settings& settings, const batch& input, std::uint64_t seed) {
+void check_step(device& on, precision_kind precision, const transformer_settings& settings, const batch& input,
+                std::uint64_t seed) {
   CAPTURE(seed);
+  const bool narrow = precision == precision_kind::bfloat16;
   const model of = make_transformer(settings);
   const random_key key{seed, 2};
-  rig exact(of, reference_device(), seed), fast(of, on, seed);
+  rig exact(of, reference_device(), seed, {.precision = precision}), fast(of, on, seed, {.precision = precision});
   const double expected = exact.step(input, key);
-  CHECK(fast.step(input, key) == doctest::Approx(expected).epsilon(1e-5));
+  CHECK(fast.step(input, key) == doctest::Approx(expected).epsilon(narrow ? 1e-3 : 1e-5));
   for (std::size_t i = 0; i < of.parameters().size(); ++i) {
     CAPTURE(of.parameters()[i].name);
     const std::vector<double> found = fast.gradient(i), wanted = exact.gradient(i);
-    CHECK(relative_error(found, wanted) < 2e-5);
-    CHECK(cosine(found, wanted) > 1 - 1e-9);
+    CHECK(relative_error(found, wanted) < (narrow ? 1e-2 : 2e-5));
+    CHECK(cosine(found, wanted) > 1 - (narrow ? 1e-4 : 1e-9));
   }
 }
 
 }  // namespace
 
-void check_gradients(device& fast) {
+void check_gradients(device& fast, precision_kind precision) {
   for (transformer_settings settings : {tiny_gpt2(), tiny_llama()}) {
-    check_step(fast, settings, random_batch(3, 7, settings.vocabulary, 41, true), 42);
+    check_step(fast, precision, settings, random_batch(3, 7, settings.vocabulary, 41, true), 42);
     settings.dropout = 0.1;
-    check_step(fast, settings, random_batch(2, 5, settings.vocabulary, 43), 44);
+    check_step(fast, precision, settings, random_batch(2, 5, settings.vocabulary, 43), 44);
     settings.context = 70;
     settings.vocabulary = 301;
-    check_step(fast, settings, random_batch(2, 67, settings.vocabulary, 45), 46);
+    check_step(fast, precision, settings, random_batch(2, 67, settings.vocabulary, 45), 46);
   }
 }
 
-void check_generation(device& on) {
+void check_generation(device& on, precision_kind precision) {
   transformer_settings settings = tiny_gpt2();
   settings.context = 40;
   const model of = make_transformer(settings);
-  rig at(of, on, 49);
+  rig at(of, on, 49, {.precision = precision});
   const batch text = random_batch(1, 37, settings.vocabulary, 50);
   decoder cached(of, *at.on, at.p.parameters, settings.context);
   std::vector<float> found;
@@ -166,7 +177,8 @@ void check_generation(device& on) {
     found = cached.advance({&token, 1});
   at.p.training = false;
   at.forward({text.tokens, {}});
-  CHECK(relative_error({found.begin(), found.end()}, to_doubles(*at.on, at.p.logits)) < 1e-5);
+  CHECK(relative_error({found.begin(), found.end()}, to_doubles(*at.on, at.p.logits)) <
+        (precision == precision_kind::bfloat16 ? 1e-2 : 1e-5));
 }
 
 }  // namespace troupe::testing

@@ -16,6 +16,9 @@ TEST_CASE("predicted memory counts parameters, gradients and optimizer state") {
   CHECK(adamw.optimizer_bytes == 2 * bytes);
   const auto sgd = estimate_memory(of, *make_optimizer({.algorithm = optimizer_settings::kind::sgd}), 2, 7);
   CHECK(sgd.optimizer_bytes == 0);
+  const auto narrow = estimate_memory(of, *make_optimizer({.state_type = optimizer_settings::state_kind::bfloat16}), 2, 7);
+  CHECK(narrow.optimizer_bytes == bytes);
+  CHECK(narrow.updates_bytes > adamw.updates_bytes);
 }
 
 TEST_CASE("recomputation takes less memory and larger batches more") {

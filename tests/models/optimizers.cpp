@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <numeric>
 #include <random>
 
 #include "harness.hpp"
@@ -195,6 +196,31 @@ TEST_CASE("updates write in place when alone and aside when others hold the old 
     CHECK(to_doubles(*on, state_snapshot[0]) == state_before);
     CHECK(to_doubles(*on, value) != value_before);
   }
+}
+
+TEST_CASE("state in bfloat16 takes in what is less than its spacing") {
+  constexpr int steps = 600;
+  constexpr std::int64_t count = 4096;
+  const auto on = cpu_device().make_stream({});
+  const auto rule = make_optimizer({.state_type = optimizer_settings::state_kind::bfloat16});
+  const parameter which = bias(count);
+  const tensor gradient = to_tensor(*on, values(count, 1.0), which.extents);
+  tensor value = to_tensor(*on, values(count), which.extents);
+  std::vector<tensor> state;
+  for (int i = 0; i < 2; ++i) {
+    state.push_back(on->allocate(rule->state_type(*on), which.extents));
+    on->zero(state.back());
+  }
+  CHECK(state[0].type() == dtype::bfloat16);
+  const tensor snapshot = state[1];
+  for (int step = 1; step <= steps; ++step)
+    rule->update(*on, which, {rate, 1.0, step, random_key{1, 1}.fold(static_cast<std::uint64_t>(step))}, gradient, value,
+                 state);
+  const values second = to_doubles(*on, state[1]);
+  // Rounded to nearest it would stay at 0.25, from where a step adds less than half of bfloat16's spacing.
+  const double expected = 1.0 - std::pow(0.999, steps);
+  CHECK(std::accumulate(second.begin(), second.end(), 0.0) / count == doctest::Approx(expected).epsilon(0.005));
+  CHECK(to_doubles(*on, snapshot) == values(count));
 }
 
 TEST_CASE("impossible optimizer settings are refused") {

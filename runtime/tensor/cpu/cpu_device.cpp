@@ -1,3 +1,5 @@
+#include <cassert>
+
 #include "runtime/tensor/cpu/cpu_stream.hpp"
 #include "runtime/tensor/memory_pool.hpp"
 
@@ -9,7 +11,11 @@ class cpu_device_type final : public device {
  public:
   std::string name() const override { return "cpu"; }
   bool is_host() const noexcept override { return true; }
+  bool supports(precision_kind precision) const noexcept override {
+    return precision == precision_kind::automatic || precision == precision_kind::float32;
+  }
   std::unique_ptr<stream> make_stream(const stream_options& options) override {
+    assert(supports(options.precision));
     return std::make_unique<cpu::cpu_stream>(*this, options.threads);
   }
   tensor allocate(dtype type, shape extents) override {

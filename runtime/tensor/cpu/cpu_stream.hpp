@@ -24,6 +24,7 @@ class cpu_stream final : public stream {
   void zero(const tensor& out) override;
   void copy(const tensor& in, const tensor& out) override;
   void cast(const tensor& in, const tensor& out) override;
+  void round_stochastic(const random_key& key, const tensor& in, const tensor& out) override;
   tensor to_device(const tensor& host) override { return host; }
   tensor to_host(const tensor& in) override { return in; }
 

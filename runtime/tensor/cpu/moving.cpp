@@ -63,4 +63,17 @@ void cpu_stream::cast(const tensor& in, const tensor& out) {
   });
 }
 
+void cpu_stream::round_stochastic(const random_key& key, const tensor& in, const tensor& out) {
+  assert(in.count() == out.count());
+  const float* from = in.data<float>();
+  auto* to = out.mutable_data<bfloat16>();
+  each_piece((in.count() + 3) / 4, [&](std::int64_t first, std::int64_t last) {
+    for (auto four = first; four < last; ++four) {
+      const philox_block words = random_block(key, static_cast<std::uint64_t>(four));
+      for (auto i = 4 * four; i < std::min(4 * four + 4, in.count()); ++i)
+        to[i] = troupe::round_stochastic(from[i], words[static_cast<std::size_t>(i % 4)]);
+    }
+  });
+}
+
 }  // namespace troupe::cpu

@@ -100,6 +100,7 @@ void reference_stream::rotary(const attention_shape& geometry, double theta, std
       }
     }
   }
+  keep({qkv});
 }
 
 void reference_stream::attention_forward(const attention_shape& geometry, const dropout_options& dropout,
@@ -117,10 +118,11 @@ void reference_stream::attention_forward(const attention_shape& geometry, const 
       add_scaled(weights[s] * kept, in.value(b, s, h), result, geometry.head_size);
     }
   });
+  keep({out});
 }
 
 void reference_stream::attention_backward(const attention_shape& geometry, const dropout_options& dropout,
-                                          const tensor& qkv, const tensor&, const tensor& log_sum_exp,
+                                          const tensor& qkv, const tensor& out, const tensor& log_sum_exp,
                                           const tensor& dout, const tensor& dqkv) {
   const packed_heads in(geometry, qkv), din(geometry, dqkv);
   const std::int64_t size = geometry.head_size;
@@ -128,13 +130,13 @@ void reference_stream::attention_backward(const attention_shape& geometry, const
   for_each_query(geometry, [&](std::int64_t b, std::int64_t h, std::int64_t t, std::int64_t row) {
     const double* const dresult = output_of(geometry, dout, b, t, h);
     std::vector<double> weights, dweights;
-    double product_sum = 0;
+    // The sum of weights times their gradients (Dao et al. 2022, appendix B.2).
+    const double product_sum = dot(dresult, output_of(geometry, out, b, t, h), size);
     for (std::int64_t s = 0; s <= t; ++s) {
       const double score = dot(in.query(b, t, h), in.key(b, s, h), size) * score_scale(geometry);
       const double kept = dropout_factor(dropout.probability, dropout.key, row * geometry.time + s);
       weights.push_back(std::exp(score - log_sum_exp.data<double>()[row]));
       dweights.push_back(dot(dresult, in.value(b, s, h), size) * kept);
-      product_sum += weights[s] * dweights[s];
       add_scaled(weights[s] * kept, dresult, din.value(b, s, h), size);
     }
     for (std::int64_t s = 0; s <= t; ++s) {
@@ -143,6 +145,7 @@ void reference_stream::attention_backward(const attention_shape& geometry, const
       add_scaled(dscore, in.query(b, t, h), din.key(b, s, h), size);
     }
   });
+  keep({dqkv});
 }
 
 void reference_stream::attention_cached(const attention_shape& geometry, std::int64_t first_position,
@@ -168,6 +171,7 @@ void reference_stream::attention_cached(const attention_shape& geometry, std::in
     for (std::int64_t s = 0; s <= position; ++s)
       add_scaled(weights[s], cached(value_cache, b, s, h), result, size);
   });
+  keep({out});
 }
 
 }  // namespace troupe::reference

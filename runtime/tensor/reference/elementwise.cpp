@@ -69,6 +69,7 @@ void reference_stream::scaled_add(double alpha, const tensor& a, double beta, co
   const auto to = elements(out), left = elements(a), right = elements(b);
   for (std::size_t i = 0; i < to.size(); ++i)
     to[i] = alpha * left[i] + (b ? beta * right[i] : 0);
+  keep({out});
 }
 
 void reference_stream::scale_to_unit(const tensor& a, const tensor& square_sum, double least, const tensor& out) {
@@ -76,6 +77,7 @@ void reference_stream::scale_to_unit(const tensor& a, const tensor& square_sum, 
   const auto from = elements(a), to = elements(out);
   for (std::int64_t i = 0; i < a.count(); ++i)
     to[i] = from[i] / norm;
+  keep({out});
 }
 
 void reference_stream::activation_forward(activation kind, const tensor& x, const tensor& y) {
@@ -83,6 +85,7 @@ void reference_stream::activation_forward(activation kind, const tensor& x, cons
   const auto in = elements(x), out = elements(y);
   for (std::size_t i = 0; i < out.size(); ++i)
     out[i] = activate(kind, in[i]);
+  keep({y});
 }
 
 void reference_stream::activation_backward(activation kind, const tensor& x, const tensor& dy, const tensor& dx) {
@@ -90,6 +93,7 @@ void reference_stream::activation_backward(activation kind, const tensor& x, con
   const auto in = elements(x), dout = elements(dy), din = elements(dx);
   for (std::size_t i = 0; i < in.size(); ++i)
     din[i] = dout[i] * activation_slope(kind, in[i]);
+  keep({dx});
 }
 
 void reference_stream::swiglu_forward(const tensor& x, const tensor& y) {
@@ -98,6 +102,7 @@ void reference_stream::swiglu_forward(const tensor& x, const tensor& y) {
   for (std::int64_t n = 0; n < out.rows; ++n)
     for (std::int64_t f = 0; f < out.columns; ++f)
       out(n, f) = silu(in(n, f)) * in(n, out.columns + f);
+  keep({y});
 }
 
 void reference_stream::swiglu_backward(const tensor& x, const tensor& dy, const tensor& dx) {
@@ -110,6 +115,7 @@ void reference_stream::swiglu_backward(const tensor& x, const tensor& dy, const 
       din(n, dout.columns + f) = dout(n, f) * silu(gate);
     }
   }
+  keep({dx});
 }
 
 void reference_stream::dropout(const dropout_options& options, const tensor& x, const tensor& y) {
@@ -117,6 +123,7 @@ void reference_stream::dropout(const dropout_options& options, const tensor& x, 
   const auto in = elements(x), out = elements(y);
   for (std::size_t i = 0; i < out.size(); ++i)
     out[i] = in[i] * dropout_factor(options.probability, options.key, static_cast<std::int64_t>(i));
+  keep({y});
 }
 
 }  // namespace troupe::reference

@@ -21,6 +21,7 @@ void reference_stream::embedding_forward(const tensor& tokens, std::int64_t time
         out(n, c) += positions(first_position + n % time, c);
     }
   }
+  keep({y});
 }
 
 void reference_stream::embedding_backward(const tensor& tokens, std::int64_t time, const tensor& dy,
@@ -66,7 +67,7 @@ void reference_stream::linear_cross_entropy(const tensor& hidden, const tensor& 
     if (!dhidden)
       continue;
     for (std::int64_t v = 0; v < table.rows; ++v) {
-      const double dlogit = std::exp(logits[v] - log_sum_exp) - (v == wanted[n] ? 1 : 0);
+      const double dlogit = kept(std::exp(logits[v] - log_sum_exp) - (v == wanted[n] ? 1 : 0));
       for (std::int64_t c = 0; c < in.columns; ++c) {
         din(n, c) += dlogit * table(v, c);
         if (dweight)
@@ -74,6 +75,7 @@ void reference_stream::linear_cross_entropy(const tensor& hidden, const tensor& 
       }
     }
   }
+  keep({dhidden});
 }
 
 }  // namespace troupe::reference

@@ -38,6 +38,8 @@ void reference_stream::layer_norm_forward(const tensor& x, const tensor& delta, 
                                           const tensor& bias, double epsilon, const tensor& residual, const tensor& y,
                                           const tensor& mean, const tensor& rstd) {
   const matrix in = residual_sum(x, delta, residual), out(y);
+  if (delta)
+    keep({residual});
   const auto means = elements(mean), rstds = elements(rstd), scale = elements(weight), shift = elements(bias);
   for (std::int64_t n = 0; n < in.rows; ++n) {
     means[n] = mean_of(in[n]);
@@ -45,6 +47,7 @@ void reference_stream::layer_norm_forward(const tensor& x, const tensor& delta, 
     for (std::int64_t c = 0; c < in.columns; ++c)
       out(n, c) = (in(n, c) - means[n]) * rstds[n] * scale[c] + (bias ? shift[c] : 0);
   }
+  keep({y});
 }
 
 void reference_stream::layer_norm_backward(const tensor& dy, const tensor& x, const tensor& weight,
@@ -70,17 +73,21 @@ void reference_stream::layer_norm_backward(const tensor& dy, const tensor& x, co
                   (residual_gradient ? passed_by[n * in.columns + c] : 0);
     }
   }
+  keep({dx});
 }
 
 void reference_stream::rms_norm_forward(const tensor& x, const tensor& delta, const tensor& weight, double epsilon,
                                         const tensor& residual, const tensor& y, const tensor& rstd) {
   const matrix in = residual_sum(x, delta, residual), out(y);
+  if (delta)
+    keep({residual});
   const auto rstds = elements(rstd), scale = elements(weight);
   for (std::int64_t n = 0; n < in.rows; ++n) {
     rstds[n] = 1 / std::sqrt(mean_square(in[n], 0) + epsilon);
     for (std::int64_t c = 0; c < in.columns; ++c)
       out(n, c) = in(n, c) * rstds[n] * scale[c];
   }
+  keep({y});
 }
 
 void reference_stream::rms_norm_backward(const tensor& dy, const tensor& x, const tensor& weight, const tensor& rstd,
@@ -100,6 +107,7 @@ void reference_stream::rms_norm_backward(const tensor& dy, const tensor& x, cons
                   (residual_gradient ? passed_by[n * in.columns + c] : 0);
     }
   }
+  keep({dx});
 }
 
 }  // namespace troupe::reference

@@ -17,8 +17,10 @@ class reference_device final : public device {
  public:
   std::string name() const override { return "reference"; }
   bool is_host() const noexcept override { return true; }
-  std::unique_ptr<stream> make_stream(const stream_options&) override {
-    return std::make_unique<reference_stream>(*this);
+  bool supports(precision_kind precision) const noexcept override { return precision != precision_kind::tf32; }
+  std::unique_ptr<stream> make_stream(const stream_options& options) override {
+    assert(supports(options.precision));
+    return std::make_unique<reference_stream>(*this, options.precision == precision_kind::bfloat16);
   }
   tensor allocate(dtype type, shape extents) override {
     const auto bytes = static_cast<std::size_t>(extents.count()) * size_bytes(type);
@@ -44,6 +46,13 @@ void with_float_type(dtype type, F use) {
 }
 
 }  // namespace
+
+void reference_stream::keep(std::initializer_list<std::reference_wrapper<const tensor>> written) const {
+  for (const tensor& each : written)
+    if (rounds_ && each)
+      for (double& value : each.mutable_elements<double>())
+        value = kept(value);
+}
 
 event_ptr reference_stream::record() {
   return std::make_shared<event>();
@@ -71,6 +80,13 @@ void reference_stream::cast(const tensor& in, const tensor& out) {
       });
     });
   });
+}
+
+void reference_stream::round_stochastic(const random_key& key, const tensor& in, const tensor& out) {
+  assert(in.count() == out.count());
+  for (std::int64_t i = 0; i < in.count(); ++i)
+    out.mutable_data<bfloat16>()[i] = troupe::round_stochastic(static_cast<float>(in.data<double>()[i]),
+                                                               random_word(key, static_cast<std::uint64_t>(i)));
 }
 
 }  // namespace reference

@@ -1,13 +1,19 @@
 #pragma once
 
+#include <functional>
+#include <initializer_list>
+
 #include "runtime/tensor/device.hpp"
 
 namespace troupe::reference {
 
 /// Runs each kernel at once, in the caller's thread. All tensors are float64, save int32 tokens and targets.
+///
+/// One that `rounds` stands for a stream that computes in bfloat16: what such a stream writes in bfloat16 is rounded to
+/// what that type can hold, and nothing else is.
 class reference_stream final : public stream {
  public:
-  explicit reference_stream(device& on) noexcept : stream(on, dtype::float64) {}
+  reference_stream(device& on, bool rounds) noexcept : stream(on, dtype::float64), rounds_(rounds) {}
 
   // -- order, moving and filling: reference_device.cpp --------------------------
 
@@ -17,6 +23,7 @@ class reference_stream final : public stream {
   void zero(const tensor& out) override;
   void copy(const tensor& in, const tensor& out) override;
   void cast(const tensor& in, const tensor& out) override;
+  void round_stochastic(const random_key& key, const tensor& in, const tensor& out) override;
   tensor to_device(const tensor& host) override { return host; }
   tensor to_host(const tensor& in) override { return in; }
 
@@ -90,6 +97,15 @@ class reference_stream final : public stream {
             const tensor& parameter_out, const tensor& moment_out) override;
   void compensate_delay(double lambda, double decay, double gradient_scale, const tensor& gradient,
                         const tensor& now, const tensor& then, const tensor& mean_square, const tensor& out) override;
+
+ private:
+  /// Activations and their gradients, as they were written: rounded, where that is asked for.
+  void keep(std::initializer_list<std::reference_wrapper<const tensor>> written) const;
+  double kept(double value) const noexcept {
+    return rounds_ ? static_cast<float>(bfloat16(static_cast<float>(value))) : value;
+  }
+
+  bool rounds_;
 };
 
 }  // namespace troupe::reference

@@ -1,20 +1,23 @@
 #include <cublasLt.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <vector>
 
 #include "blocks.hpp"
 #include "machine.hpp"
+#include "runtime/tensor/dtype.hpp"
 
 using troupe::emulator::die;
 using troupe::emulator::machine;
 
 struct cublasLtMatmulDescOpaque_t {
+  cublasComputeType_t compute = CUBLAS_COMPUTE_32F;
   cublasOperation_t transpose_a = CUBLAS_OP_N, transpose_b = CUBLAS_OP_N;
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
-  const float* bias = nullptr;
-  float* kept = nullptr;
+  const void* bias = nullptr;
+  void* kept = nullptr;
   std::int64_t kept_leading = 0;
 
   bool has_bias() const { return epilogue & CUBLASLT_EPILOGUE_BIAS; }
@@ -23,9 +26,11 @@ struct cublasLtMatmulDescOpaque_t {
 
 /// Column-major.
 struct cublasLtMatrixLayoutOpaque_t {
+  cudaDataType_t type = CUDA_R_32F;
   std::int64_t rows = 0, columns = 0, leading = 0;
 
-  std::size_t bytes() const { return static_cast<std::size_t>((columns - 1) * leading + rows) * sizeof(float); }
+  std::size_t element_bytes() const { return type == CUDA_R_16BF ? sizeof(troupe::bfloat16) : sizeof(float); }
+  std::size_t bytes() const { return static_cast<std::size_t>((columns - 1) * leading + rows) * element_bytes(); }
 };
 
 struct cublasLtMatmulPreferenceOpaque_t {
@@ -48,6 +53,23 @@ void read(T& into, const void* value, std::size_t size, const char* what) {
   std::memcpy(&into, value, size);
 }
 
+float element(const void* matrix, cudaDataType_t type, std::int64_t index) {
+  return type == CUDA_R_16BF ? static_cast<float>(static_cast<const troupe::bfloat16*>(matrix)[index])
+                             : static_cast<const float*>(matrix)[index];
+}
+
+void set_element(void* matrix, cudaDataType_t type, std::int64_t index, double value) {
+  if (type == CUDA_R_16BF)
+    static_cast<troupe::bfloat16*>(matrix)[index] = troupe::bfloat16(static_cast<float>(value));
+  else
+    static_cast<float*>(matrix)[index] = static_cast<float>(value);
+}
+
+/// Rounded to 10 bits of mantissa.
+float as_tf32(float value) {
+  return std::bit_cast<float>((std::bit_cast<std::uint32_t>(value) + 0x1000u) & ~0x1fffu);
+}
+
 bool is_aligned(const void* address, std::size_t alignment) {
   return reinterpret_cast<std::uintptr_t>(address) % alignment == 0;
 }
@@ -68,8 +90,8 @@ cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
   return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* made, cublasComputeType_t, cudaDataType_t) {
-  *made = new cublasLtMatmulDescOpaque_t;
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t* made, cublasComputeType_t compute, cudaDataType_t) {
+  *made = new cublasLtMatmulDescOpaque_t{.compute = compute};
   return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -92,11 +114,11 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t description, 
   return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* made, cudaDataType_t, std::uint64_t rows,
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* made, cudaDataType_t type, std::uint64_t rows,
                                           std::uint64_t columns, std::int64_t leading) {
   if (rows == 0 || columns == 0 || leading < static_cast<std::int64_t>(rows))
     die("a matrix of %zu x %zu with a leading dimension of %ld", rows, columns, leading);
-  *made = new cublasLtMatrixLayoutOpaque_t{static_cast<std::int64_t>(rows), static_cast<std::int64_t>(columns), leading};
+  *made = new cublasLtMatrixLayoutOpaque_t{type, static_cast<std::int64_t>(rows), static_cast<std::int64_t>(columns), leading};
   return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -139,6 +161,10 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
       d->columns != columns)
     die("a product of %ld x %ld and %ld x %ld into %ld x %ld", rows, depth, across_b ? b->columns : b->rows, columns,
         d->rows, d->columns);
+  if (a->type != b->type || c->type != d->type || (a->type == CUDA_R_32F && d->type == CUDA_R_16BF))
+    die("a product of types %d and %d, %d into %d", a->type, b->type, c->type, d->type);
+  if (a->type == CUDA_R_16BF && description->compute != CUBLAS_COMPUTE_32F)
+    die("a product of bfloat16 in TF32");
   if (description->is_gelu() && (description->kept_leading % 8 != 0 || description->kept_leading < rows))
     return CUBLAS_STATUS_NOT_SUPPORTED;
   // Now and then there is nothing that fuses, as for some shapes and types of the real library.
@@ -172,7 +198,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
     die("cublasLtMatmul: a workspace of %zu bytes, expected %zu", workspace_bytes, counted_on.workspace_bytes);
   on.check_device(workspace, workspace_bytes, "cublasLtMatmul's workspace");
   if (description->has_bias()) {
-    on.check_device(description->bias, static_cast<std::size_t>(d_layout->rows) * sizeof(float), "cublasLtMatmul's bias");
+    on.check_device(description->bias, static_cast<std::size_t>(d_layout->rows) * d_layout->element_bytes(),
+                    "cublasLtMatmul's bias");
     if (!is_aligned(description->bias, 16))
       die("cublasLtMatmul: the bias is not aligned");
   }
@@ -181,30 +208,32 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
     if (!is_aligned(description->kept, 16))
       die("cublasLtMatmul: the auxiliary output is not aligned");
   }
-  on.enqueue(*stream, [how = *description, a_at = *a_layout, b_at = *b_layout, d_at = *d_layout,
-                       left = static_cast<const float*>(a), right = static_cast<const float*>(b),
-                       old = static_cast<const float*>(c), to = static_cast<float*>(d),
+  on.enqueue(*stream, [how = *description, a_at = *a_layout, b_at = *b_layout, d_at = *d_layout, a, b, c, d,
                        factor = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta)] {
+    const auto factor_at = [&](const void* matrix, const auto& at, std::int64_t index) {
+      const float value = element(matrix, at.type, index);
+      return how.compute == CUBLAS_COMPUTE_32F_FAST_TF32 ? as_tf32(value) : value;
+    };
     const auto depth = how.transpose_a == CUBLAS_OP_T ? a_at.rows : a_at.columns;
     std::vector<double> sums(static_cast<std::size_t>(d_at.rows));
     for (std::int64_t j = 0; j < d_at.columns; ++j) {
       std::fill(sums.begin(), sums.end(), 0.0);
       for (std::int64_t k = 0; k < depth; ++k) {
-        const double element = how.transpose_b == CUBLAS_OP_T ? right[j + k * b_at.leading] : right[k + j * b_at.leading];
+        const double right = factor_at(b, b_at, how.transpose_b == CUBLAS_OP_T ? j + k * b_at.leading : k + j * b_at.leading);
         for (std::int64_t i = 0; i < d_at.rows; ++i)
-          sums[i] += element * (how.transpose_a == CUBLAS_OP_T ? left[k + i * a_at.leading] : left[i + k * a_at.leading]);
+          sums[i] += right * factor_at(a, a_at, how.transpose_a == CUBLAS_OP_T ? k + i * a_at.leading : i + k * a_at.leading);
       }
       for (std::int64_t i = 0; i < d_at.rows; ++i) {
         double value = factor * sums[i];
         if (keep != 0.0f)
-          value += keep * old[i + j * d_at.leading];
+          value += keep * element(c, d_at.type, i + j * d_at.leading);
         if (how.has_bias())
-          value += how.bias[i];
+          value += element(how.bias, d_at.type, i);
         if (how.is_gelu()) {
-          how.kept[i + j * how.kept_leading] = static_cast<float>(value);
+          set_element(how.kept, d_at.type, i + j * how.kept_leading, value);
           value = 0.5 * value * (1 + std::tanh(std::sqrt(2 / M_PI) * (value + 0.044715 * value * value * value)));
         }
-        to[i + j * d_at.leading] = static_cast<float>(value);
+        set_element(d, d_at.type, i + j * d_at.leading, value);
       }
     }
   });

@@ -46,7 +46,7 @@ TEST_CASE("the reference's backward passes agree with finite differences") {
   for_each_case(scale::small, 16, [&](const std::string&, kernel_case k) {
     if (!k.backward)
       return;
-    complete(k, dtype::float64);
+    complete(k, *reference);
     for (const written& result : run_backward(k, *reference)) {
       const argument& differentiated = k.arguments[result.argument];
       std::vector<double> expected = numeric_gradient(k, result.argument, *reference);

@@ -54,6 +54,24 @@ slot kernel_case::add(role as, shape extents) {
   return {arguments.size() - 1};
 }
 
+slot kernel_case::parameter(shape extents) {
+  const slot added = add(role::parameter, extents);
+  arguments.back().gradient_is_accumulated = true;
+  return added;
+}
+
+slot kernel_case::fresh_parameter(shape extents) {
+  const slot added = input(extents);
+  arguments.back().gradient_is_accumulated = true;
+  return added;
+}
+
+slot kernel_case::saved(shape extents) {
+  const slot added = add(role::saved, extents);
+  arguments.back().is_accumulated = true;
+  return added;
+}
+
 slot kernel_case::total() {
   const slot added = saved({1});
   arguments.back().is_double = true;
@@ -80,13 +98,27 @@ void kernel_case::sum_up(slot out) {
     value = 1;
 }
 
-std::vector<named_kernel> all_kernels() {
+namespace {
+
+using section = std::vector<named_kernel> (*)();
+
+std::vector<named_kernel> kernels_of(std::initializer_list<section> sections) {
   std::vector<named_kernel> all;
-  for (const auto section : {elementwise_kernels, matmul_kernels, normalization_kernels, attention_kernels,
-                             embedding_and_loss_kernels, reduction_kernels, optimizer_kernels})
-    for (const named_kernel& kernel : section())
+  for (const section each : sections)
+    for (const named_kernel& kernel : each())
       all.push_back(kernel);
   return all;
+}
+
+}  // namespace
+
+std::vector<named_kernel> activation_kernels() {
+  return kernels_of({elementwise_kernels, matmul_kernels, normalization_kernels, attention_kernels,
+                     embedding_and_loss_kernels});
+}
+
+std::vector<named_kernel> all_kernels() {
+  return kernels_of({activation_kernels, reduction_kernels, optimizer_kernels});
 }
 
 }  // namespace troupe::tests

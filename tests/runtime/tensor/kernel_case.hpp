@@ -95,6 +95,8 @@ struct argument {
   troupe::shape extents;
   bool is_integer = false;
   bool is_double = false;        ///< float64 on every device
+  bool is_accumulated = false;   ///< of the stream's accumulation type; otherwise of its compute type
+  bool gradient_is_accumulated = false;
   double tolerance = 1e-5;       ///< of the relative error norm(difference) / norm(reference)
   std::vector<double> values;    ///< of outputs: set by the reference's forward pass
   std::vector<double> gradient;  ///< an output's; a parameter's before the backward pass adds to it
@@ -112,11 +114,13 @@ class kernel_case {
   // -- declaring arguments; values are normal, rounded to float32 -----------------
 
   slot input(shape extents) { return add(role::input, extents); }
-  slot parameter(shape extents) { return add(role::parameter, extents); }
+  slot parameter(shape extents);
+  /// A parameter whose gradient holds nothing yet and is overwritten.
+  slot fresh_parameter(shape extents);
   slot constant(shape extents) { return add(role::constant, extents); }
   slot updated(shape extents) { return add(role::updated, extents); }
   slot output(shape extents) { return add(role::output, extents); }
-  slot saved(shape extents) { return add(role::saved, extents); }
+  slot saved(shape extents);
   /// A scalar summed up in float64 from inputs: nearly exact.
   slot total();
   /// int32 below `end`; with `masked` some are -1.
@@ -162,6 +166,8 @@ std::vector<named_kernel> reduction_kernels();
 std::vector<named_kernel> optimizer_kernels();
 
 std::vector<named_kernel> all_kernels();
+/// Those whose activations are of the stream's compute type: all but reductions and optimizer steps.
+std::vector<named_kernel> activation_kernels();
 
 /// An embedding, and the loss, at given extents.
 kernel_case embedding(dice& roll, std::int64_t batch, std::int64_t time, std::int64_t channels, std::int64_t vocabulary);
@@ -169,8 +175,8 @@ kernel_case linear_cross_entropy(dice& roll, std::int64_t rows, std::int64_t cha
 
 /// Calls use(kernel's name, case) for so many seeds of every kernel.
 template <class F>
-void for_each_case(scale size, std::uint64_t seeds, F use) {
-  for (const named_kernel& kernel : all_kernels()) {
+void for_each_case(scale size, std::uint64_t seeds, F use, const std::vector<named_kernel>& kernels = all_kernels()) {
+  for (const named_kernel& kernel : kernels) {
     INFO("kernel ", kernel.name);
     for_each_seed(seeds, [&](std::uint64_t seed) {
       dice roll(seed, size);

@@ -23,6 +23,7 @@ std::vector<std::byte> encode(const std::vector<double>& values, dtype type) {
     switch (type) {
       case dtype::float64: put(values[i]); break;
       case dtype::float32: put(static_cast<float>(values[i])); break;
+      case dtype::bfloat16: put(bfloat16(static_cast<float>(values[i]))); break;
       case dtype::int32: put(static_cast<std::int32_t>(values[i])); break;
       default: FAIL("no case of this type: " << to_string(type));
     }
@@ -35,11 +36,25 @@ std::vector<double> decode(const std::vector<std::byte>& bytes, dtype type) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     const auto get = [&](auto value) {
       std::memcpy(&value, &bytes[i * sizeof value], sizeof value);
-      return static_cast<double>(value);
+      return value;
     };
-    values[i] = type == dtype::float64 ? get(double{}) : type == dtype::float32 ? get(float{}) : get(std::int32_t{});
+    switch (type) {
+      case dtype::float64: values[i] = get(double{}); break;
+      case dtype::float32: values[i] = get(float{}); break;
+      case dtype::bfloat16: values[i] = static_cast<float>(get(bfloat16{})); break;
+      default: values[i] = get(std::int32_t{});
+    }
   }
   return values;
+}
+
+/// What an argument, or its gradient, is made of on a stream.
+dtype type_of(const argument& arg, bool gradient, const stream& on) {
+  if (arg.is_integer)
+    return dtype::int32;
+  if (arg.is_double)
+    return dtype::float64;
+  return (gradient ? arg.gradient_is_accumulated : arg.is_accumulated) ? on.accumulation_type() : on.compute_type();
 }
 
 /// A tensor between two bands of marked bytes.
@@ -81,14 +96,14 @@ class banded_tensor {
   tensor view_;
 };
 
-/// The tensors of one pass; two slots may be one tensor.
+/// The tensors of one pass, or their gradients; two slots may be one tensor.
 class placement {
  public:
-  placement(stream& on, std::size_t count) : on_(on), placed_(count), views_(count) {}
+  placement(stream& on, std::size_t count, bool gradients = false)
+      : on_(on), gradients_(gradients), placed_(count), views_(count) {}
 
   void put(std::size_t index, const argument& like, const std::vector<double>& values) {
-    const dtype type = like.is_integer ? dtype::int32 : like.is_double ? dtype::float64 : on_.compute_type();
-    set(index, std::make_shared<banded_tensor>(on_, type, like.extents, values, index * 5 + values.size()));
+    set(index, std::make_shared<banded_tensor>(on_, type_of(like, gradients_, on_), like.extents, values, index * 5 + values.size()));
   }
   void put_poison(std::size_t index, const argument& like) {
     put(index, like, std::vector<double>(static_cast<std::size_t>(like.extents.count()),
@@ -113,6 +128,7 @@ class placement {
   }
 
   stream& on_;
+  bool gradients_;
   std::vector<std::shared_ptr<banded_tensor>> placed_;
   tensors views_;
 };
@@ -143,7 +159,7 @@ std::vector<written> run_forward(const kernel_case& k, stream& on) {
 }
 
 std::vector<written> run_backward(const kernel_case& k, stream& on) {
-  placement t(on, k.arguments.size()), d(on, k.arguments.size());
+  placement t(on, k.arguments.size()), d(on, k.arguments.size(), true);
   for (std::size_t i = 0; i < k.arguments.size(); ++i) {
     const argument& arg = k.arguments[i];
     t.put(i, arg, arg.values);
@@ -170,14 +186,27 @@ std::vector<written> run_backward(const kernel_case& k, stream& on) {
   return results;
 }
 
-void complete(kernel_case& k, dtype type) {
+void complete(kernel_case& k, const stream& on) {
   const auto reference = reference_device().make_stream({});
-  for (written& result : run_forward(k, *reference))
-    if (k.arguments[result.argument].role != role::updated)
-      k.arguments[result.argument].values = decode(encode(result.values, type), type);
+  for (written& result : run_forward(k, *reference)) {
+    argument& arg = k.arguments[result.argument];
+    const dtype type = type_of(arg, false, on);
+    if (arg.role != role::updated)
+      arg.values = decode(encode(result.values, type), type);
+  }
 }
 
 namespace {
+
+/// Makes the case's values what the stream's types can hold.
+void round_values(kernel_case& k, const stream& on) {
+  for (argument& arg : k.arguments)
+    for (const bool gradient : {false, true}) {
+      auto& values = gradient ? arg.gradient : arg.values;
+      const dtype type = type_of(arg, gradient, on);
+      values = decode(encode(values, type), type);
+    }
+}
 
 void check_same(const kernel_case& k, const std::vector<written>& actual, const std::vector<written>& expected,
                 bool backward) {
@@ -195,12 +224,15 @@ void check_same(const kernel_case& k, const std::vector<written>& actual, const 
 
 }  // namespace
 
-void check_agreement(kernel_case k, stream& fast) {
+void check_agreement(kernel_case k, stream& fast, double tolerance_min) {
+  round_values(k, fast);
+  for (argument& arg : k.arguments)
+    arg.tolerance = std::max(arg.tolerance, tolerance_min);
   const auto reference = reference_device().make_stream({});
   check_same(k, run_forward(k, fast), run_forward(k, *reference), false);
   if (!k.backward)
     return;
-  complete(k, fast.compute_type());
+  complete(k, fast);
   check_same(k, run_backward(k, fast), run_backward(k, *reference), true);
 }
 
@@ -211,6 +243,7 @@ void check_great_scores(stream& fast) {
       return;
     for (double& value : k.arguments.front().values)
       value *= 100;
+    round_values(k, fast);
     for (argument& arg : k.arguments)
       arg.tolerance = 1e-2;  // the scores' rounding errors are magnified as they are
     check_same(k, run_forward(k, fast), run_forward(k, *reference), false);

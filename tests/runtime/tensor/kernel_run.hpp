@@ -22,11 +22,12 @@ std::vector<written> run_forward(const kernel_case& k, stream& on);
 /// Likewise the backward pass. REQUIRES: `complete` was called.
 std::vector<written> run_backward(const kernel_case& k, stream& on);
 
-/// Fills in the values of outputs, by the reference's forward pass, as `type` can hold them.
-void complete(kernel_case& k, dtype type);
+/// Fills in the values of outputs, by the reference's forward pass, as the types of `on` can hold them.
+void complete(kernel_case& k, const stream& on);
 
-/// Checks that a stream's passes agree with the reference's, tensor by tensor.
-void check_agreement(kernel_case k, stream& fast);
+/// Checks that a stream's passes agree with the reference's, tensor by tensor, on values that its types can hold.
+/// `tolerance_min`: of relative errors, where the stream's arithmetic allows no smaller ones.
+void check_agreement(kernel_case k, stream& fast, double tolerance_min = 0.0);
 
 /// Checks forward passes whose exponentials would overflow if the greatest were not taken off.
 void check_great_scores(stream& fast);

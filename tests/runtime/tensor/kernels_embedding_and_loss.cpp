@@ -49,10 +49,11 @@ kernel_case linear_cross_entropy(dice& roll, std::int64_t rows, std::int64_t cha
   const slot hidden = k.input({rows, channels});
   const bool fresh = roll.coin();  // the weight's gradient is overwritten then, like an input's
   const slot weight = roll.below(4) == 0 ? k.constant({vocabulary, channels})
-                      : fresh            ? k.input({vocabulary, channels})
+                      : fresh            ? k.fresh_parameter({vocabulary, channels})
                                          : k.parameter({vocabulary, channels});
   const slot targets = k.tokens({rows}, vocabulary, true), losses = k.output({rows});
   k.sum_up(losses);
+  k[losses].is_accumulated = k[losses].gradient_is_accumulated = true;
   k.forward = [=](stream& s, const tensors& t) {
     s.linear_cross_entropy(t[hidden], t[weight], t[targets], t[losses], {}, {});
   };

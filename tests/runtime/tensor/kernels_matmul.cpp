@@ -44,7 +44,7 @@ kernel_case linear(dice& roll) {
   const slot x = roll.below(4) == 0 ? k.constant({batch, rows, inputs}) : k.input({batch, rows, inputs});
   const bool fresh = roll.coin();  // the weight's gradient is overwritten then, like an input's
   const slot weight = roll.below(4) == 0 ? k.constant({outputs, inputs})
-                      : fresh            ? k.input({outputs, inputs})
+                      : fresh            ? k.fresh_parameter({outputs, inputs})
                                          : k.parameter({outputs, inputs});
   const slot bias = roll.coin() ? k.parameter({outputs}) : slot();
   const slot y = k.output({batch, rows, outputs});

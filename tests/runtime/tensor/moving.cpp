@@ -89,6 +89,23 @@ TEST_CASE("casts convert each element as its type does") {
   }
 }
 
+TEST_CASE("stochastic rounding draws the words that every device draws") {
+  const random_key key{17, 4};
+  const std::vector<float> values = sample_values();
+  for (device* const each : devices_under_test()) {
+    CAPTURE(each->name());
+    const auto s = each->make_stream({});
+    const tensor host = host_tensor<float>(values);
+    const tensor in = s->allocate(s->accumulation_type(), host.shape()), out = s->allocate(dtype::bfloat16, host.shape());
+    s->cast(s->to_device(host), in);
+    s->round_stochastic(key, in, out);
+    const tensor found = s->to_host(out);
+    for (std::size_t i = 0; i < values.size(); ++i)
+      if (found.data<bfloat16>()[i].bits != round_stochastic(values[i], random_word(key, i)).bits)
+        FAIL_CHECK("element " << i);
+  }
+}
+
 TEST_CASE("zero and copy treat all bytes and no others") {
   for (device* const each : devices_under_test()) {
     CAPTURE(each->name());

@@ -65,6 +65,25 @@ TEST_CASE("dropout drops with its probability, exactly at the ends") {
   CHECK(std::abs(dropped - 10000) < 4 * 95);  // four standard deviations
 }
 
+TEST_CASE("stochastic rounding gives the neighbours, and on average the value") {
+  constexpr int count = 40'000;
+  for (const float value : {1.001f, -3.14159f, 1e-30f, 2.0f}) {
+    CAPTURE(value);
+    const float nearest = static_cast<float>(bfloat16(value));
+    const float spacing = std::ldexp(1.0f, std::ilogb(value) - 7);
+    double sum = 0.0;
+    for (std::uint64_t i = 0; i < count; ++i) {
+      const auto rounded = static_cast<float>(round_stochastic(value, random_word({5, 6}, i)));
+      CHECK(std::abs(rounded - value) < spacing);
+      sum += rounded;
+    }
+    CHECK(std::abs(sum / count - value) <= 3 * 0.5 * spacing / std::sqrt(count));
+    CHECK((value != nearest || sum / count == value));
+  }
+  CHECK(std::isinf(static_cast<float>(round_stochastic(INFINITY, ~0u))));
+  CHECK(std::isnan(static_cast<float>(round_stochastic(NAN, ~0u))));
+}
+
 TEST_CASE("normal values are Box and Muller's, to the last bits of a float") {
   for (std::uint64_t i = 0; i < 10000; ++i) {
     const philox_block words = random_block({3, 4}, i);

@@ -1,7 +1,7 @@
 #pragma once
 
-/// A stand-in for the part of cuBLASLt that gpu/ uses: float32 products by plain loops, summed in double, of arguments
-/// that are held against what the library's reference demands.
+/// A stand-in for the part of cuBLASLt that gpu/ uses: products of float32, TF32 and bfloat16 by plain loops, summed in
+/// double, of arguments that are held against what the library's reference demands.
 
 #include <cstddef>
 #include <cstdint>
@@ -13,8 +13,8 @@ enum cublasStatus_t {
   CUBLAS_STATUS_INVALID_VALUE = 7,
   CUBLAS_STATUS_NOT_SUPPORTED = 15,
 };
-enum cublasComputeType_t { CUBLAS_COMPUTE_32F = 68 };
-enum cudaDataType_t { CUDA_R_32F = 0 };
+enum cublasComputeType_t { CUBLAS_COMPUTE_32F = 68, CUBLAS_COMPUTE_32F_FAST_TF32 = 77 };
+enum cudaDataType_t { CUDA_R_32F = 0, CUDA_R_16BF = 14 };
 enum cublasOperation_t { CUBLAS_OP_N = 0, CUBLAS_OP_T = 1 };
 
 enum cublasLtEpilogue_t {

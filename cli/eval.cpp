@@ -1,12 +1,12 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <thread>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "cli/command.hpp"
+#include "cli/compute_options.hpp"
 #include "cli/progress.hpp"
 #include "cli/saved_model.hpp"
 #include "models/evaluation.hpp"
@@ -21,7 +21,7 @@ struct eval_options {
   std::string data;
   std::uint64_t batches = 0;  ///< 0: every window once
   std::int64_t batch = 0;     ///< 0: as in training
-  int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  compute_options compute;
   bool json = false;
 };
 
@@ -57,7 +57,7 @@ exit_code evaluate(const eval_options& options) {
   const auto rows = std::min(windows, options.batch > 0 ? options.batch : saved.run.job.training.batch);
   const auto batches = options.batches > 0 ? options.batches : static_cast<std::uint64_t>(windows / rows);
 
-  const auto on = cpu_device().make_stream({options.threads});
+  const auto on = open_stream(options.compute);
   const auto parameters = saved.parameters_on(*on);
   const auto loss =
     mean_loss(*saved.model, *on, parameters, *text, part, saved.run.job.training.seed, batches, rows, context);
@@ -86,7 +86,7 @@ void add_eval(CLI::App& app, action& chosen) {
   command->add_option("--batches", options->batches, "how many; default: every sample once");
   command->add_option("--batch", options->batch, "sequences in each; default: as in training")
     ->check(CLI::PositiveNumber);
-  command->add_option("--threads", options->threads, "default: one for each core")->check(CLI::PositiveNumber);
+  add_compute_options(*command, options->compute);
   command->add_flag("--json", options->json, "one JSON object");
   command->callback([&chosen, options] { chosen = [options] { return evaluate(*options); }; });
 }

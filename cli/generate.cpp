@@ -3,11 +3,11 @@
 #include <memory>
 #include <random>
 #include <stdexcept>
-#include <thread>
 
 #include <fmt/core.h>
 
 #include "cli/command.hpp"
+#include "cli/compute_options.hpp"
 #include "cli/progress.hpp"
 #include "cli/saved_model.hpp"
 #include "runtime/error.hpp"
@@ -20,7 +20,7 @@ struct generate_options {
   std::string path;
   std::string prompt;
   generation_settings settings;
-  int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  compute_options compute;
 };
 
 /// Turns tokens into text as they come. A character may take several tokens, and a piece's text may depend on the one
@@ -77,7 +77,7 @@ exit_code generate_text(const generate_options& options) {
   auto settings = options.settings;
   settings.context = saved.run.model.context;
   settings.stop_token = tokens.end_of_document();
-  const auto on = cpu_device().make_stream({options.threads});
+  const auto on = open_stream(options.compute);
   const auto prompt = encode_prompt(tokens, options.prompt);
   fmt::print("{}", options.prompt);
   text_stream out(tokens);
@@ -116,7 +116,7 @@ void add_generate(CLI::App& app, action& chosen) {
     ->check(CLI::Range(0.0, 1.0))
     ->capture_default_str();
   command->add_option("--seed", sampling.seed, "the same seed gives the same text; default: another one each time");
-  command->add_option("--threads", options->threads, "default: one for each core")->check(CLI::PositiveNumber);
+  add_compute_options(*command, options->compute);
   command->callback([&chosen, options] { chosen = [options] { return generate_text(*options); }; });
 }
 

@@ -63,7 +63,7 @@ std::vector<tensor> saved_model::parameters_on(stream& on) const {
   std::vector<tensor> result;
   for (const auto& one : values)
     result.push_back(on.to_device(one.value));
-  return result;
+  return as_computed_with(on, result);
 }
 
 const tokenizer& saved_model::require_tokens() const {

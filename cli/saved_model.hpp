@@ -36,7 +36,8 @@ struct saved_model {
   std::vector<named_tensor> values;         ///< float32, in layout order
   std::unique_ptr<troupe::model> model;
 
-  /// The values as a pass takes them: by index in the model's space, on the stream's device.
+  /// The values as a pass takes them: by index in the model's space, on the stream's device, of its compute
+  /// type.
   std::vector<tensor> parameters_on(stream& on) const;
   /// Throws input_error where there is no tokenizer.
   const tokenizer& require_tokens() const;

@@ -91,7 +91,8 @@ TEST_CASE("every example of a run file parses and dry-runs") {
     ++count;
     CAPTURE(entry.path());
     const auto [code, out, err] = run(folder, {"train", entry.path().string(), "--dry-run", "data.path=text.txt",
-                                               "data.cache=cache", "data.source=text", "data.tokenizer=bytes"});
+                                               "data.cache=cache", "data.source=text", "data.tokenizer=bytes",
+                                               "runtime.device=cpu", "training.precision=automatic"});
     CAPTURE(err);
     CHECK(code == 0);
     CHECK(err.find("error") == std::string::npos);

@@ -93,6 +93,13 @@ TEST_CASE("the command lists the devices, plans for a GPU and trains on it") {
   const auto planned = run(folder, {"train", "small.toml", "runtime.device=cuda", "--dry-run"});
   CHECK(planned.out.find("# on cuda:0, emulated GPU, ") != std::string::npos);
 
+  const auto example = run(folder, {"train", TROUPE_SOURCE_DIR "/examples/tiny_shakespeare_gpu.toml", "--dry-run",
+                                    "data.path=text.txt", "data.cache=cache"});
+  INFO(example.err);
+  CHECK(example.code == 0);
+  CHECK(example.out.find("precision = \"bfloat16\"") != std::string::npos);
+  CHECK(example.out.find("# on cuda:0, emulated GPU, ") != std::string::npos);
+
   // A management library whose device uses 640 J between two readings; the run has 20 steps of 4 x 16 tokens.
   const variable management("LD_LIBRARY_PATH", std::filesystem::path(EMULATED_NVML).parent_path().string());
   const auto trained = run(folder, {"train", "small.toml", "runtime.device=cuda:0", "--json"});
@@ -105,4 +112,53 @@ TEST_CASE("the command lists the devices, plans for a GPU and trains on it") {
   const auto spread = run(folder, {"train", "small.toml", "runtime.device=cuda", "--nodes", "2", "--run-dir", "other"});
   CHECK(spread.code == 2);
   CHECK(spread.err.find("nodes compute on their processors only") != std::string::npos);
+}
+
+TEST_CASE("a trained model is evaluated and continues a text on a GPU as on the processor") {
+  const scratch_folder folder;
+  prepare(folder);
+  const variable library("TROUPE_CUDA_LIBRARY", EMULATED_LIBRARY);
+  REQUIRE(run(folder, {"train", "small.toml"}).code == 0);
+  const auto loss_on = [&](const std::string& device, const std::string& precision) {
+    const auto result = run(folder, {"eval", "runs/small", "--json", "--batches", "2", "--device", device, "--precision", precision});
+    INFO(result.err);
+    REQUIRE(result.code == 0);
+    return json::parse(result.out)["loss"].get<double>();
+  };
+  const auto expected = loss_on("cpu", "float32");
+  CHECK(loss_on("cuda", "float32") == doctest::Approx(expected).epsilon(1e-5));
+  CHECK(loss_on("cuda", "automatic") == doctest::Approx(expected).epsilon(5e-3));
+  const auto text_on = [&](const std::string& device, const std::string& precision) {
+    const auto result = run(folder, {"generate", "runs/small", "--tokens", "20", "--temperature", "0", "--device", device,
+                                     "--precision", precision});
+    CHECK(result.code == 0);
+    return result.out;
+  };
+  CHECK(text_on("cuda", "float32") == text_on("cpu", "float32"));
+  CHECK(text_on("cuda", "bfloat16").size() > 1);
+  for (const char* command : {"eval", "generate"}) {
+    const auto refused = run(folder, {command, "runs/small", "--precision", "bfloat16"});
+    CHECK(refused.code == 2);
+    CHECK(refused.err.find("--precision: the device 'cpu' does not compute in it") != std::string::npos);
+    CHECK(run(folder, {command, "runs/small", "--device", "cuda:1"}).err.find("one CUDA device") != std::string::npos);
+  }
+}
+
+TEST_CASE("a profiler sees whose work it is, and of which step; without one there are no ranges") {
+  const scratch_folder folder;
+  prepare(folder);
+  const variable library("TROUPE_CUDA_LIBRARY", EMULATED_LIBRARY);
+  const auto ranges = [&](const char* name) {
+    const auto result = run(folder, {"train", "small.toml", "runtime.device=cuda", "training.steps=2", "--run-dir", name});
+    CHECK(result.code == 0);
+    return result.err;
+  };
+  CHECK(ranges("alone").find("profiler: ") == std::string::npos);
+  const variable machine("EMULATED_GPU", "profiler");
+  const auto seen = ranges("profiled");
+  for (const auto* range : {"domain troupe", "replica/0 step 1 forward embedding", "replica/0 step 2 backward head",
+                            "shard/0 step 2 update", "evaluator step 2"}) {
+    CAPTURE(range);
+    CHECK(seen.find(std::string("profiler: ") + range + "\n") != std::string::npos);
+  }
 }

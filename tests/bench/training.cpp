@@ -16,15 +16,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <functional>
-#include <map>
-#include <memory>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -32,18 +27,13 @@
 #include <fmt/format.h>
 
 #include "actors/job_memory.hpp"
-#include "actors/job_root.hpp"
-#include "actors/lane_pass.hpp"
 #include "actors/process_memory.hpp"
-#include "actors/shard_memory.hpp"
-#include "models/transformer.hpp"
 #include "runtime/tensor/cpu/peak.hpp"
+#include "tests/bench/steps/steps.hpp"
 
 namespace troupe {
 
 namespace {
-
-using clock = std::chrono::steady_clock;
 
 struct configuration {
   std::string name;
@@ -70,91 +60,8 @@ transformer_settings model_settings(const configuration& of) {
   return settings;
 }
 
-job_inputs inputs_of(const configuration& of) {
-  std::vector<std::int32_t> tokens(200'000);
-  for (std::size_t i = 0; i < tokens.size(); ++i)
-    tokens[i] = static_cast<std::int32_t>(i * i * 2654435761u % static_cast<std::uint64_t>(of.vocabulary));
-  job_inputs inputs;
-  inputs.model = std::make_shared<const model>(make_transformer(model_settings(of)));
-  inputs.data = make_token_dataset(std::move(tokens), of.vocabulary);
-  inputs.context = of.context;
-  return inputs;
-}
-
-job_settings settings_of(const configuration& of, std::uint32_t lanes, int threads) {
-  job_settings settings;
-  settings.training.steps = 1'000'000;
-  settings.training.lanes = lanes;
-  settings.training.batch = of.batch;
-  settings.optimizer.weight_decay = 0.1;
-  settings.runtime.shards = lanes;
-  settings.runtime.threads = threads;
-  settings.evaluation.batches = 0;
-  return settings;
-}
-
-/// Seconds of the median step: robust against a neighbour that comes and goes.
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
-}
-
-constexpr std::size_t warmup_steps = 3;
-
-double median_step(std::vector<double> seconds) {
-  seconds.erase(seconds.begin(), seconds.begin() + std::min(seconds.size() - 1, warmup_steps));
-  return median(std::move(seconds));
-}
-
-double time_actors(const configuration& of, std::uint32_t lanes, int threads, double budget) {
-  std::vector<double> seconds;
-  stop_request stop;
-  const auto begin = clock::now();
-  job_observer observer;
-  observer.on_step = [&](const step_report& report) {
-    seconds.push_back(report.seconds);
-    const std::chrono::duration<double> spent = clock::now() - begin;
-    stop.stop = spent.count() > budget && seconds.size() > warmup_steps + 2;
-  };
-  run_job(inputs_of(of), settings_of(of, lanes, threads), observer, &stop);
-  return median_step(std::move(seconds));
-}
-
-/// The same mathematics without an actor or a message.
-double time_bare_loop(const configuration& of, int threads, double budget) {
-  const auto context = make_job_context(inputs_of(of), settings_of(of, 1, threads));
-  const auto& space = context->model().parameters();
-  shard_memory shard(context, 0);
-  shard.initialize();
-  lane_pass work(context, 0);
-  std::vector<double> seconds;
-  const auto begin = clock::now();
-  auto step_begin = begin;
-  for (std::uint64_t step = 0;; ++step) {
-    work.begin(step, read_lane(*context, 0, step).micro_batches);
-    {
-      std::vector<tensor> values(shard.values().begin(), shard.values().end());
-      work.supply(0, values);
-    }
-    while (!work.advance().finished) {
-    }
-    std::vector<std::vector<tensor>> gradients(1);
-    for (std::size_t i = 0; i < space.size(); ++i)
-      gradients[0].push_back(work.take_gradient(i));
-    work.release();
-    const auto squares = shard.sum_lanes(gradients, true);
-    double sum = 0.0;
-    for (const auto square : squares)
-      sum += square;
-    const auto mean = 1.0 / static_cast<double>(work.targets());
-    shard.update(gradients[0], {1e-3, mean * std::min(1.0, 1.0 / (std::sqrt(sum) * mean + 1e-6)),
-                                static_cast<std::int64_t>(step) + 1});
-    const auto now = clock::now();
-    seconds.push_back(std::chrono::duration<double>(now - step_begin).count());
-    step_begin = now;
-    if (std::chrono::duration<double>(now - begin).count() > budget && seconds.size() > warmup_steps + 2)
-      return median_step(std::move(seconds));
-  }
+bench::step_program program_of(const configuration& of, std::uint32_t lanes, int threads) {
+  return {model_settings(of), of.batch, lanes, threads};
 }
 
 void pin(int cores) {
@@ -182,18 +89,6 @@ struct measurement {
   double memory_bytes = 0.0;
 };
 
-std::string output_of(const std::string& command) {
-  std::string text;
-  std::array<char, 4096> part;
-  auto* pipe = popen(command.c_str(), "r");
-  if (!pipe)
-    return text;
-  while (const auto size = std::fread(part.data(), 1, part.size(), pipe))
-    text.append(part.data(), size);
-  pclose(pipe);
-  return text;
-}
-
 measurement parse(const std::string& text, const std::string& command) {
   measurement found;
   std::istringstream in(text);
@@ -210,13 +105,6 @@ struct contestant {
   std::string command;
   std::vector<measurement> rounds;
 };
-
-std::string find_python() {
-  for (const char* candidate : {"python3", "/usr/bin/python3"})
-    if (std::system(fmt::format("{} -c 'import torch' >/dev/null 2>&1", candidate).c_str()) == 0)
-      return candidate;
-  return {};
-}
 
 /// The BLAS of Debian's PyTorch misdetects some current processors unless told.
 std::string pytorch_environment() {
@@ -252,7 +140,7 @@ int drive(const std::string& self, const std::vector<configuration>& chosen, con
                        {}});
       for (int round = 0; round < rounds; ++round)
         for (auto& each : all)
-          each.rounds.push_back(parse(output_of(each.command), each.command));
+          each.rounds.push_back(parse(bench::output_of(each.command), each.command));
 
       const auto tokens = static_cast<double>(of.batch * of.context);
       const auto flops = flops_per_token(model_settings(of)) * tokens;
@@ -260,7 +148,7 @@ int drive(const std::string& self, const std::vector<configuration>& chosen, con
         std::vector<double> values;
         for (std::size_t round = 0; round < static_cast<std::size_t>(rounds); ++round)
           values.push_back(value(round));
-        return median(std::move(values));
+        return bench::median(std::move(values));
       };
       for (const auto& each : all) {
         const auto ratio_to = [&](const contestant& other) {
@@ -276,9 +164,10 @@ int drive(const std::string& self, const std::vector<configuration>& chosen, con
         std::string predicted;
         if (each.name.starts_with("actors")) {
           const auto lanes = each.name.starts_with("actors, 2") ? 2u : 1u;
-          const auto settings = settings_of(of, lanes, cores / static_cast<int>(lanes));
-          const auto bytes = predict_memory(*inputs_of(of).model, settings, of.context).total_bytes() +
-                             measure_process_bytes(model_settings(of), settings);
+          const auto program = program_of(of, lanes, cores / static_cast<int>(lanes));
+          const auto settings = bench::settings_of(program);
+          const auto bytes = predict_memory(*bench::inputs_of(program).model, settings, of.context).total_bytes() +
+                             measure_process_bytes(program.model, settings);
           predicted = fmt::format("{:.0f} MiB", static_cast<double>(bytes) / 0x1p20);
         }
         fmt::print("{:<16} {:>7}  {:<24} {:>9.0f} {:>7.1f}% {:>11} {:>12} {:>7.0f} MiB {:>11}\n", of.name, cores,
@@ -307,9 +196,8 @@ int run(int argc, char** argv) {
     const auto& of = *find(words[2]);
     const auto peak = measure_fma_peak(std::stoi(words[5]));
     const auto budget = std::stod(words[6]);
-    const auto seconds = words[1] == "actors" ? time_actors(of, static_cast<std::uint32_t>(std::stoul(words[3])),
-                                                            std::stoi(words[4]), budget)
-                                              : time_bare_loop(of, std::stoi(words[4]), budget);
+    const auto program = program_of(of, static_cast<std::uint32_t>(std::stoul(words[3])), std::stoi(words[4]));
+    const auto seconds = words[1] == "actors" ? bench::time_actors(program, budget) : bench::time_bare_loop(program, budget);
     fmt::print("{} {} {}\n", seconds, peak_memory_bytes(), peak);
     return 0;
   }
@@ -317,7 +205,7 @@ int run(int argc, char** argv) {
   std::vector<int> thread_counts = {1, 2};
   int rounds = 3;
   double budget = 5.0;
-  std::string python = find_python();
+  std::string python = bench::find_python();
   for (std::size_t i = 0; i < words.size(); ++i) {
     if (words[i] == "--rounds" && i + 1 < words.size())
       rounds = std::stoi(words[++i]);

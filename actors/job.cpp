@@ -108,7 +108,7 @@ class unfinished_cut {
     try {
       if (context_->store)
         context_->store->discard_unpublished();
-    } catch (const system_error&) {
+    } catch (const std::exception&) {
       // Whoever resumes tries again, and reports it.
     }
   }

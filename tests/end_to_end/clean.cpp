@@ -89,7 +89,7 @@ const auto endless = cluster_job(1'000'000);
 
 TEST_CASE("clean: after success") {
   for_each_kind([](const scratch_folder& folder, kind how) {
-    job it(folder, how, cluster_job(1000));
+    job it(folder, how, cluster_job(2000));
     it.look();
     it.require_ended(0, 0);
     require_files(folder, with(it.files(), "summary.json"));
@@ -98,7 +98,7 @@ TEST_CASE("clean: after success") {
 
 TEST_CASE("clean: after failure") {
   for_each_kind([](const scratch_folder& folder, kind how) {
-    job it(folder, how, endless + arguments{"supervision.intensity=0", "--chaos", "shard/0@1000"});
+    job it(folder, how, endless + arguments{"supervision.intensity=0", "--chaos", "shard/0@2000"});
     it.look();
     it.require_ended(4, 0);
     CHECK(says(it.head->err(), "shard/0"));

@@ -159,8 +159,6 @@ class checker {
     using fault = chaos_settings::fault;
     if (kill.how != fault::exit && kill.actor.starts_with("node/"))
       error(key, "leave it out: a node is killed", "{} is a process: it can only end", kill.actor);
-    if (kill.how == fault::wedge && kill.actor == "coordinator")
-      error(key, "choose \"exit\" or \"exception\"", "nobody watches over a wedged coordinator");
   }
 
   void check_actor_name(const std::string& key, const std::string& name) {
@@ -172,12 +170,13 @@ class checker {
     };
     const auto& job = run_.job;
     constexpr std::uint32_t any = std::numeric_limits<std::uint32_t>::max();  // more nodes may come than there are now
-    if (name == "coordinator" || name == "evaluator" || (numbered("node", any) && name != "node/0") || numbered("shard", job.runtime.shards) ||
+    if (name == "coordinator" || name == "evaluator" || name == "checkpoint_writer" ||
+        (numbered("node", any) && name != "node/0") || numbered("shard", job.runtime.shards) ||
         numbered("replica", job.training.lanes) || numbered("loader", job.training.lanes))
       return;
     error(key,
           fmt::format("actors of this run: shard/0 to shard/{0}, replica/0 to replica/{1}, loader/0 to loader/{1}, "
-                      "evaluator, coordinator; on a cluster node/1 and so on, by order of joining",
+                      "evaluator, checkpoint_writer, coordinator; on a cluster node/1 and so on, by order of joining",
                       job.runtime.shards - 1, job.training.lanes - 1),
           "there is no actor \"{}\"", name);
   }

@@ -63,7 +63,8 @@ class network {
 };
 
 /// Drops the last handle to a network, on the caller's thread: waits for others who still hold one. A network must not
-/// end on its own thread.
+/// end on its own thread. One that an actor holds which is stuck in a handler is left behind after a while (P3), for the
+/// end of the process to take away.
 void end_network(std::shared_ptr<network>& last);
 
 }  // namespace troupe

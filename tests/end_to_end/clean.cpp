@@ -51,7 +51,10 @@ struct job {
   /// What there is of the run when it is over.
   names files() const {
     const names of_any{"config.toml", "metrics.jsonl", "events.jsonl", "checkpoints"};
-    return how == kind::with_processes ? with(of_any, "nodes") : of_any;
+    if (how == kind::alone)
+      return of_any;
+    const auto of_a_cluster = with(of_any, "journal.bin");
+    return how == kind::with_processes ? with(of_a_cluster, "nodes") : of_a_cluster;
   }
 
   const kind how;

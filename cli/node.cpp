@@ -1,6 +1,7 @@
 #include <algorithm>
+#include <atomic>
 #include <chrono>
-#include <future>
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -89,6 +90,27 @@ class departure {
   std::optional<preemption_notice> notice_;  // no signal: one that follows it is the first of its kind
 };
 
+/// What ended a membership or an attempt at one, told on other threads, for the one that waits.
+class verdict {
+ public:
+  void give(membership_result result) {
+    const std::lock_guard lock(mutex_);
+    if (!given_)
+      given_ = std::move(result);
+    came_.notify_all();
+  }
+  std::optional<membership_result> take_within(std::chrono::milliseconds time) {
+    std::unique_lock lock(mutex_);
+    came_.wait_for(lock, time, [this] { return given_.has_value(); });
+    return std::exchange(given_, {});
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable came_;
+  std::optional<membership_result> given_;
+};
+
 class serving {
  public:
   serving(const node_options& options, std::string head, node_offer offer, console& log, interruption& signals,
@@ -100,15 +122,15 @@ class serving {
                                     : parse_endpoint(options.listen, "--listen");
   }
 
-  /// Joins, serves, and returns when the membership has ended and nothing of it is left but what the next head of the
-  /// same run may want.
+  /// Looks for the head as long as it may, serves, and returns when the membership has ended and nothing of it is left but
+  /// what the next head of the same run may want. All the while this node answers whoever asks how it is.
   membership_result once() {
+    const auto patience_ends = clock::now() + std::chrono::duration<double>(options_.rejoin_within);
     auto carrier = listen_on(where_, access_, advertised());
     membership_result result;
     {
       bounded_system world{wind_down};
-      const auto ended = std::make_shared<std::promise<membership_result>>();
-      auto end = ended->get_future();
+      const auto ended = std::make_shared<verdict>();
       std::atomic<bool> joined{false};
       cluster_node_options node;
       node.codecs = job_codecs();
@@ -122,19 +144,41 @@ class serving {
         log_.say({.event = "joined", .message = fmt::format("joined {} as node {}", head_, id)});
       };
       node.log = [this](const log_line& line) { log_.say(line); };
-      node.on_end = [ended](const node_end& how) { ended->set_value({how, false, true}); };
+      node.on_end = [ended](const node_end& how) { ended->give({how, false, true}); };
       auto self = std::make_shared<cluster_node>(world.get(), carrier, std::move(node));
-      self->join(head_, [ended](const dial_result& failure) {
-        ended->set_value({{node_end::kind::lost, failure.text}, failure.refused, false});
-      });
-      while (end.wait_for(poll) != std::future_status::ready)
-        obey_signals(*self, joined);
-      result = end.get();
+      for (;;) {
+        self->join(
+            head_,
+            [ended](const dial_result& failure) {
+              ended->give({{node_end::kind::lost, failure.text}, failure.refused, false});
+            },
+            own_endpoint(carrier->endpoint()));
+        std::optional<membership_result> end;
+        while (!(end = ended->take_within(poll)))
+          obey_signals(*self, joined);
+        result = *end;
+        if (result.joined || result.refused || why_.wanted() || clock::now() > patience_ends)
+          break;
+        tell_search(result.end.text);
+        pause();
+      }
       self.reset();
       world.wind_down();
       end_network(carrier);  // before the system, which waits for threads that have spawned actors
     }
     return result;
+  }
+
+  /// Says why it is without a head, unless that was the last that it said.
+  void tell_search(const std::string& reason) {
+    if (reason != std::exchange(told_, reason))
+      log_.say({.event = "searches", .message = fmt::format("looking for the head: {}{}", reason, what_it_keeps())});
+  }
+
+  /// Before another dial.
+  void pause() const {
+    for (const auto until = clock::now() + between_dials; clock::now() < until && !why_.wanted();)
+      std::this_thread::sleep_for(poll);
   }
 
   /// For a sentence; empty where there is nothing.
@@ -150,6 +194,12 @@ class serving {
     const bool everywhere = where_.host == "0.0.0.0" || where_.host == "::";
     return options_.advertise.empty() && everywhere ? own_address_towards(parse_endpoint(head_, "--join"))
                                                     : options_.advertise;
+  }
+
+  /// The way to the head may be known only now.
+  std::string own_endpoint(const std::string& listens) const {
+    const auto host = advertised();
+    return host.empty() ? listens : to_string({host, parse_endpoint(listens, "--listen").port});
   }
 
   void obey_signals(cluster_node& self, bool joined) {
@@ -171,6 +221,7 @@ class serving {
   cluster_access access_;
   endpoint_parts where_;
   bool draining_ = false;
+  std::string told_;
   const std::shared_ptr<surviving_cuts> survivors_ = std::make_shared<surviving_cuts>();
 };
 
@@ -218,9 +269,7 @@ exit_code serve(const node_options& options) {
   if (!options.preemption.empty())
     watch.emplace(watch_options(options, log, why));
 
-  const auto patience = std::chrono::duration<double>(options.rejoin_within);
-  std::string told;
-  for (auto last_contact = clock::now();;) {
+  for (;;) {
     const auto result = server.once();
     if (result.end.what == node_end::kind::released) {
       log.say({.event = "left", .message = result.end.text});
@@ -230,21 +279,16 @@ exit_code serve(const node_options& options) {
       throw input_error(result.end.text);
     if (result.refused)
       throw input_error(fmt::format("the head refused this node: {}", result.end.text));
-    if (result.joined)
-      last_contact = clock::now();
     if (why.wanted()) {
       log.say(log_line{.event = "left",
                        .message = result.joined ? "the head is gone" : "told to, before it could join"});
       return exit_code::done;  // nothing of the job is left here
     }
-    if (clock::now() - last_contact > patience)
+    if (!result.joined)
       throw system_error(fmt::format("no head for {} s: {}{}", options.rejoin_within, result.end.text,
                                      server.what_it_keeps().empty() ? "" : "; what it kept of the last cuts is dropped"));
-    if (result.end.text != std::exchange(told, result.end.text))
-      log.say({.event = "searches",
-               .message = fmt::format("looking for the head: {}{}", result.end.text, server.what_it_keeps())});
-    for (const auto until = clock::now() + between_dials; clock::now() < until && !why.wanted();)
-      std::this_thread::sleep_for(poll);
+    server.tell_search(result.end.text);
+    server.pause();
   }
 }
 

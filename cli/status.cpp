@@ -21,6 +21,7 @@ struct status_options {
   std::string where;
   access_options access;
   bool json = false;
+  bool ready = false;
 };
 
 json ask(const std::string& endpoint, const cluster_access& access) {
@@ -37,6 +38,15 @@ json ask(const std::string& endpoint, const cluster_access& access) {
   if (!found.is_object())
     throw system_error(answer.text);
   return found;
+}
+
+bool is_of_node(const json& status) { return status.contains("state"); }
+
+void print_node(const json& status) {
+  const auto number = status["node"].is_null() ? std::string{"a node"} : fmt::format("node {}", status["node"].get<int>());
+  fmt::print("{} | {} | head {}\n", number, status["state"].get<std::string>(), status["head"].get<std::string>());
+  for (const auto& actor : status["actors"])
+    fmt::print("{:<20} incarnation {}\n", actor["name"].get<std::string>(), actor["incarnation"].get<std::uint64_t>());
 }
 
 void print(const json& status) {
@@ -100,8 +110,14 @@ exit_code show(const status_options& options) {
   }();
   if (options.json)
     fmt::print("{}\n", status.dump(2));
+  else if (is_of_node(status))
+    print_node(status);
   else
     print(status);
+  // A head is there for those who join as soon as it answers.
+  if (options.ready && is_of_node(status) && status["state"] != "ready")
+    throw system_error(fmt::format("{}: the node is not ready: its state is '{}'", endpoint,
+                                   status["state"].get<std::string>()));
   return exit_code::done;
 }
 
@@ -111,8 +127,10 @@ void add_status(CLI::App& app, action& chosen) {
   const auto options = std::make_shared<status_options>();
   auto* command = app.add_subcommand("status", "nodes, actors, throughput and failures of a run on a cluster");
   command->add_option("WHERE", options->where,
-                      "HOST:PORT of the head, or the directory of a run on this machine; default: as for nodes");
+                      "HOST:PORT of the head or of a node, or the directory of a run on this machine; default: the head "
+                      "as nodes find it");
   options->access.add_to(*command);
+  command->add_flag("--ready", options->ready, "for probes: fail where it is a node that does not take part in a job (yet)");
   command->add_flag("--json", options->json, "as JSON; cli/README.md describes it");
   command->callback([&chosen, options] { chosen = [options] { return show(*options); }; });
 }

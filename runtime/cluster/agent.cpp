@@ -25,6 +25,7 @@ class agent {
       std::erase_if(spawned_, [&](const auto& each) {
         if (each.second.handle.address() != down.source)
           return false;
+        hooks_.status->hosts_no_more(each.first);
         say_ended(each.first, each.second.incarnation, down.reason);
         return true;
       });
@@ -72,6 +73,7 @@ class agent {
       try {
         if (const auto who = job_->spawn(self_->system(), message)) {
           spawned_[message.name] = {message.incarnation, who};  // its predecessor has ended, or was given up
+          hooks_.status->hosts(message.name, message.incarnation);
           hooks_.log({.event = "started",
                       .node = post_->self(),
                       .actor = message.name,
@@ -102,6 +104,7 @@ class agent {
   }
 
   void on(const drain_node& message) {
+    hooks_.status->leaves();
     say("leaves", fmt::format("{}; asks to be let go within {} s", message.reason, message.within_ms / 1000));
     tell(self_, membership_, drain_request{post_->self(), message.within_ms, message.reason});
     run_later(self_, std::chrono::milliseconds{message.within_ms}, [this] {
@@ -136,6 +139,7 @@ class agent {
   void report_ready() {
     if (!met_ || !job_)
       return;
+    hooks_.status->is_ready();
     say("ready", "the job's data is open, and all nodes are met");
     tell(self_, membership_, node_prepared{post_->self(), {}, job_->kept});
   }
@@ -149,6 +153,7 @@ class agent {
     if (end_)
       return;
     end_ = std::move(how);
+    hooks_.status->leaves();
     const auto reason = end_->what == node_end::kind::lost ? make_error(errc::head_lost, "the node lost its head")
                                                            : make_error(errc::moved, "the node leaves");
     for (const auto& [name, who] : spawned_)

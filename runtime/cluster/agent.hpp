@@ -10,6 +10,7 @@
 
 #include <caf/all.hpp>
 
+#include "runtime/cluster/node_status.hpp"
 #include "runtime/cluster/protocol.hpp"
 #include "runtime/log_line.hpp"
 #include "runtime/transport/remoting.hpp"
@@ -66,6 +67,7 @@ struct agent_hooks {
   std::function<void(node_end)> ended;  ///< told once, when everything the agent spawned has ended or is stuck
   std::function<void()> die;            ///< fault injection
   std::function<void(const log_line&)> log;  ///< what happens here; called on the agent's thread
+  std::shared_ptr<node_status> status;  ///< is told the same
 };
 
 using agent_actor =

@@ -13,7 +13,7 @@ struct introduction {
   enum class kind : std::uint8_t {
     join,    ///< to the head: `offer`
     peer,    ///< to a node: `cluster`, `node`
-    status,  ///< to the head: how are things? The answer is the status, and then the link closes
+    status,  ///< to anybody: how are things? The answer is the status, and then the link closes
   };
   kind what = kind::status;
   std::string cluster;       ///< drawn by the head when it starts: tells its nodes from those of another run

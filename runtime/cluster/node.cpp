@@ -1,6 +1,7 @@
 #include "runtime/cluster/node.hpp"
 
 #include <csignal>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -19,10 +20,13 @@ cluster_node::cluster_node(caf::actor_system& system, std::shared_ptr<network> c
     options_.log = [](const log_line&) {};
 }
 
-void cluster_node::join(const std::string& head_endpoint, std::function<void(const dial_result&)> on_failure) {
+void cluster_node::join(const std::string& head_endpoint, std::function<void(const dial_result&)> on_failure,
+                        const std::string& own_endpoint) {
   const auto weak = weak_from_this();
-  carrier_->start(events_for(weak));
-  options_.offer.endpoint = carrier_->endpoint();
+  status_->searches(head_endpoint);
+  if (!std::exchange(listens_, true))
+    carrier_->start(events_for(weak));
+  options_.offer.endpoint = own_endpoint.empty() ? carrier_->endpoint() : own_endpoint;
   introduction mine;
   mine.what = introduction::kind::join;
   mine.offer = options_.offer;
@@ -52,6 +56,7 @@ void cluster_node::joined(const dial_result& result) {
   }
   for (const auto each : strangers)
     forget(each, "it belongs to another cluster");
+  status_->joined(given.node);
   post_->become(given.node);
   connect(head_node, result.link);
   const auto weak = weak_from_this();
@@ -60,6 +65,7 @@ void cluster_node::joined(const dial_result& result) {
   hooks.ended = options_.on_end;
   hooks.die = options_.die;
   hooks.log = options_.log;
+  hooks.status = status_;
   hooks.meet = [weak](const std::vector<peer_endpoint>& peers, std::function<void(peers_met)> done) {
     if (const auto me = weak.lock())
       me->meet(peers, std::move(done));
@@ -83,8 +89,10 @@ void cluster_node::joined(const dial_result& result) {
 introduction_reply cluster_node::introduced(link_id link, const std::string& text) {
   try {
     const auto who = decode_introduction(text);
+    if (who.what == introduction::kind::status)
+      return {true, status_->to_json(), true};
     if (who.what != introduction::kind::peer)
-      return {false, "this is a node, not the head: ask the head"};
+      return {false, "this is a node, not the head: join the head"};
     {
       const std::lock_guard lock(mutex_);
       if (cluster_.empty())

@@ -14,6 +14,7 @@
 #include "runtime/cluster/agent.hpp"
 #include "runtime/cluster/introduction.hpp"
 #include "runtime/cluster/links.hpp"
+#include "runtime/cluster/node_status.hpp"
 #include "runtime/transport/network.hpp"
 #include "runtime/transport/remoting.hpp"
 
@@ -33,9 +34,11 @@ class cluster_node : public std::enable_shared_from_this<cluster_node> {
  public:
   cluster_node(caf::actor_system& system, std::shared_ptr<network> carrier, cluster_node_options options);
 
-  /// Starts the network and dials the head. `on_failure` is told on the network's thread where that fails; `refused`:
-  /// trying again does not help.
-  void join(const std::string& head_endpoint, std::function<void(const dial_result&)> on_failure);
+  /// Starts the network, so that this node answers whoever asks it how it is, and dials the head. `on_failure` is told on
+  /// the network's thread where that fails; `refused`: trying again does not help, otherwise this may be called again.
+  /// `own_endpoint` is where other nodes reach this one; empty: where the network says.
+  void join(const std::string& head_endpoint, std::function<void(const dial_result&)> on_failure,
+            const std::string& own_endpoint = {});
 
   /// Asks the head to let this node go within a time; then it goes. Thread safe.
   void drain(std::chrono::milliseconds within, const std::string& reason);
@@ -62,6 +65,8 @@ class cluster_node : public std::enable_shared_from_this<cluster_node> {
   cluster_node_options options_;
   std::shared_ptr<remoting> post_;
 
+  const std::shared_ptr<node_status> status_ = std::make_shared<node_status>();
+  bool listens_ = false;
   node_links links_;
   mutable std::mutex mutex_;
   std::string cluster_;

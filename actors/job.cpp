@@ -190,10 +190,12 @@ class job_nodes {
           log_level::warn);
   }
 
-  /// Throws job_failed where there has been no node for too long, or another process has taken the run over.
-  void check() {
+  /// Throws job_failed where there has been no node, or no room on nodes, for too long, or another process has taken the
+  /// run over.
+  void check(const stop_request* stop) {
     check_fitness();
     check_ownership();
+    check_room(stop);
     const auto& board = head_->board();
     if (board.count(node_state::ready) + board.count(node_state::leaving) + board.count(node_state::joining) > 0)
       seen_ = clock::now();
@@ -232,6 +234,30 @@ class job_nodes {
       throw job_failed(fmt::format("{}: another process has taken this run over", settings_.journal.string()));
   }
 
+  /// Says where nodes lack memory. Who is to stop a job that stands still for that does not wait for nodes either; and
+  /// where nodes come from nowhere else there is nothing to wait for.
+  void check_room(const stop_request* stop) {
+    const auto now = clock::now();
+    const auto& board = head_->board();
+    if (now - looked_for_room_ < look_every)
+      return;
+    looked_for_room_ = now;
+    const auto problem = board.unplaced();
+    if (const bool told = std::exchange(unplaced_, !problem.empty()); unplaced_ && !told)
+      say("unplaced", problem, log_level::warn);
+    const auto ready = board.count(node_state::ready);
+    if (!unplaced_ || ready == 0 || !board.is_anybody_homeless()) {
+      homeless_since_ = now;  // without any node it is `check` that waits
+      return;
+    }
+    const bool nobody_comes = settings_.alike && ready >= settings_.min_nodes;
+    if (nobody_comes || (stop && stop->stop))
+      throw job_failed(problem);
+    if (now - homeless_since_ > settings_.wait_for_nodes)
+      throw job_failed(fmt::format("no node that has room joined within {} s: {}", settings_.wait_for_nodes.count() / 1000,
+                                   problem));
+  }
+
   void check_fitness() const {
     if (!settings_.alike)
       return;
@@ -245,6 +271,9 @@ class job_nodes {
   std::shared_ptr<cluster_head> head_;
   clock::time_point seen_;
   clock::time_point looked_;
+  clock::time_point looked_for_room_;
+  clock::time_point homeless_since_ = clock::now();
+  bool unplaced_ = false;
 };
 
 }  // namespace
@@ -306,7 +335,7 @@ job_summary run_job(const job_inputs& inputs, const job_settings& settings, cons
       if (running && !done)
         try {
           if (nodes)
-            nodes->check();
+            nodes->check(stop);
           watch.look(self, names);
         } catch (...) {
           send_exit(caf::actor_cast<caf::actor>(root), caf::exit_reason::kill);

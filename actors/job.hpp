@@ -124,7 +124,7 @@ struct stop_request {
 struct job_cluster {
   std::shared_ptr<network> carrier;              ///< that nodes dial; not started yet
   std::uint32_t min_nodes = 1;                   ///< before the first step
-  std::chrono::milliseconds wait_for_nodes{600'000};  ///< with fewer than min_nodes at first, and without any later
+  std::chrono::milliseconds wait_for_nodes{600'000};  ///< with fewer than min_nodes at first; then without any with room
   bool alike = false;                            ///< what one node cannot do, none can: do not wait for others
   std::filesystem::path journal;                 ///< see job_journal; empty: nobody is to take the job over
   /// For nodes that hold a cut in memory which is newer than the newest on disk, before a job is resumed without them.

@@ -33,6 +33,7 @@ hosted_cluster::hosted_cluster(const cluster_request& request, console& people) 
   job_.carrier = listen_on(where_, access_, request.advertise);
   job_.min_nodes = std::max(1u, request.min_nodes > 0 ? request.min_nodes : request.nodes);
   job_.alike = request.listen.empty();
+  job_.wait_for_nodes = std::chrono::milliseconds{static_cast<std::int64_t>(request.wait_for_nodes * 1e3)};
   if (request.listen.empty())
     job_.wait_for_memory = {};  // its own nodes end with it, and what they held
   else

@@ -19,6 +19,7 @@ struct cluster_request {
   std::string listen;           ///< "ADDRESS:PORT"; empty: for this machine's own nodes only
   double replace_after = 0.5;   ///< seconds, for a process of `nodes` that died
   std::uint32_t min_nodes = 0;  ///< 0: as many as `nodes`, at least one
+  double wait_for_nodes = 600;  ///< seconds; see job_cluster::wait_for_nodes
   double recover_within = 15;   ///< seconds; see job_cluster::wait_for_memory
   access_options access;        ///< beyond this machine's own nodes
   std::string advertise;        ///< host under which nodes reach this process; empty: as it listens

@@ -55,6 +55,8 @@ void print(const json& status) {
              job["step"].get<std::uint64_t>(), job["loss"].get<double>(), job["seconds_per_step"].get<double>() * 1e3,
              format_quantity(job["tokens_per_second"].get<double>()), job["rollbacks"].get<std::uint64_t>(),
              job["last_cut_step"].get<std::uint64_t>());
+  if (const auto& problem = status["unplaced"].get_ref<const std::string&>(); !problem.empty())
+    fmt::print("there is no room: {}\n", problem);
   std::string restored;
   for (const auto& [source, count] : job["restored"].items())
     if (count != 0)

@@ -241,6 +241,10 @@ void add_train(CLI::App& app, action& chosen) {
   command->add_option("--min-nodes", options->cluster.min_nodes,
                       "nodes to wait for before the first step; default: as many as --nodes, at least one")
     ->check(CLI::PositiveNumber);
+  command->add_option("--wait-for-nodes", options->cluster.wait_for_nodes,
+                      "seconds to wait for nodes: for the first, for any when all are gone, for one that has room")
+    ->check(CLI::Range(0.0, 86400.0))
+    ->capture_default_str();
   command->add_option("--recover-within", options->cluster.recover_within,
                       "with --resume: seconds to wait for nodes that hold a later cut in memory than the disk has")
     ->check(CLI::Range(0.0, 3600.0))

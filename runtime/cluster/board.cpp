@@ -187,6 +187,20 @@ bool cluster_board::is_empty(node_id node) const {
          std::none_of(homes_.lanes.begin(), homes_.lanes.end(), here) && homes_.evaluator != node;
 }
 
+std::string cluster_board::unplaced() const {
+  const std::lock_guard lock(mutex_);
+  return place(candidates(), demands_, homes_, placement_mode::repair).problem;
+}
+
+bool cluster_board::is_anybody_homeless() const {
+  const std::lock_guard lock(mutex_);
+  const auto homeless = [this](node_id home) { return !accepts(home) && !is_leaving(home); };
+  return homes_.shards.size() < demands_.shard_bytes.size() || homes_.lanes.size() < demands_.lanes.size() ||
+         std::any_of(homes_.shards.begin(), homes_.shards.end(), homeless) ||
+         std::any_of(homes_.lanes.begin(), homes_.lanes.end(), homeless) ||
+         (demands_.evaluator && homeless(homes_.evaluator));
+}
+
 placement cluster_board::homes() const {
   const std::lock_guard lock(mutex_);
   return homes_;

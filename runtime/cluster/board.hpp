@@ -91,6 +91,11 @@ class cluster_board {
   std::vector<std::uint32_t> settle_keepers();
   /// Whether nobody lives on `node` but keepers, whose loss costs no step.
   bool is_empty(node_id node) const;
+  /// Why nobody can take in those who have no home, or who live on a node that leaves; empty: there are none, or there is
+  /// room for them. For people.
+  std::string unplaced() const;
+  /// Whether somebody has no home on any node that is there: the job stands still until that is found.
+  bool is_anybody_homeless() const;
   placement homes() const;
 
  private:

@@ -57,6 +57,7 @@ std::string cluster_head::describe() const {
   }
   const auto traffic = post_->counters();
   return nlohmann::json{{"nodes", std::move(nodes)},
+                        {"unplaced", board_->unplaced()},
                         {"messages",
                          {{"sent", traffic.sent},
                           {"received", traffic.received},

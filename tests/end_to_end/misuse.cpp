@@ -41,6 +41,23 @@ TEST_CASE("misuse: impossible clusters are refused before anything is started") 
   require_refused(train({"--nodes", "2", "--secret-file", "nowhere"}), 3, {"nowhere"});
 }
 
+TEST_CASE("misuse: a job that no node has the memory for is refused where none can join, and says so where one can") {
+  const arguments huge{"train", "small.toml", "model.layers=96", "model.channels=8192", "runtime.shards=400"};
+  require_refused(huge + arguments{"--nodes", "1"}, 4, {"needs", "of memory", "node 1 has the most", "help: let more nodes join"});
+
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, huge + arguments{"--listen", "127.0.0.1:0"});
+  const auto node = start_node(folder, head_endpoint(folder), "node");
+  REQUIRE(comes_true([&] { return says(head.err(), "event=unplaced"); }));
+  const auto status = status_of(folder);
+  REQUIRE(status);
+  CHECK(says((*status)["unplaced"], "of memory"));
+  head.signal(SIGTERM);
+  CHECK(head.wait() == 4);
+  CHECK(says(head.err(), "of memory"));
+}
+
 TEST_CASE("misuse: backups on one node are no backups, and whoever asks for them is told") {
   for (const auto& where : {arguments{}, arguments{"--nodes", "1"}}) {
     const scratch_folder folder;

@@ -29,4 +29,41 @@ TEST_CASE("board: who has lost its home gets one, and who lives on a node that l
   }
 }
 
+TEST_CASE("board: where nobody can take an actor in it says who, what is needed and what is there, until somebody can") {
+  const auto offer = [](std::uint64_t memory_bytes) {
+    node_offer made;
+    made.resources.memory_bytes = memory_bytes;
+    return made;
+  };
+  cluster_board board({{8u << 20, 8u << 20}, std::vector<compute_demand>(2), {}, {}});
+  const auto first = board.add(offer(16u << 20));
+  board.set_state(first, node_state::ready);
+  CHECK(board.unplaced() == "");
+  board.home_of_shard(0);
+  board.home_of_lane(0);
+  CHECK_FALSE(board.is_anybody_homeless());
+
+  SUBCASE("who lives on a node that leaves has a home, but nowhere to go") {
+    const auto small = board.add(offer(8u << 20));
+    board.set_state(small, node_state::ready);
+    board.set_state(first, node_state::leaving);
+    CHECK(board.unplaced().find("shard 1 needs 8.0 MiB of memory") != std::string::npos);
+    CHECK_FALSE(board.is_anybody_homeless());
+    CHECK(board.rebalance().empty());
+    board.remove(first, "left");
+    CHECK(board.is_anybody_homeless());
+    CHECK(board.home_of_shard(1) == no_node);
+    board.set_state(board.add(offer(8u << 20)), node_state::ready);
+    CHECK(board.unplaced() == "");
+    CHECK(board.home_of_shard(1) != no_node);
+    CHECK(board.home_of_shard(0) != no_node);
+    CHECK_FALSE(board.is_anybody_homeless());
+  }
+  SUBCASE("none is left") {
+    board.remove(first, "lost");
+    CHECK(board.unplaced().find("no node") != std::string::npos);
+    CHECK(board.is_anybody_homeless());
+  }
+}
+
 }  // namespace troupe

@@ -345,6 +345,8 @@ job_summary run_job(const job_inputs& inputs, const job_settings& settings, cons
     if (nodes)
       nodes->dismiss(done ? "the job is done" : "the job failed");
     if (!done) {
+      if (log->divergence())
+        throw training_diverged(*log->divergence());
       if (is(failure, errc::bad_input))
         throw input_error(root_cause(failure));
       if (is(log->last_failure(), errc::system_failure))

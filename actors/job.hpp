@@ -6,6 +6,7 @@
 #include <chrono>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -43,19 +44,23 @@ struct step_report {
   std::uint64_t step = 0;  ///< steps done
   double loss = 0.0;       ///< mean over the step's targets
   double learning_rate = 0.0;
-  double gradient_norm = 0.0;  ///< before clipping; 0 where it is not computed
+  double gradient_norm = 0.0;  ///< before clipping
   std::int64_t tokens = 0;     ///< of this step
   double seconds = 0.0;        ///< since the step before was done
   std::uint64_t staleness_max = 0;
   std::vector<sample_range> samples{};  ///< whose gradients had effect in it; in order
+  std::optional<std::uint32_t> diverged_lane{};  ///< the first whose loss is not finite
 };
 
 struct evaluation_report {
   std::uint64_t step = 0;
   double train_loss = 0.0;
-  double validation_loss = 0.0;
+  double validation_loss = 0.0;  ///< not a number: there is no validation split
   double seconds = 0.0;
 };
+
+/// By validation loss; without a validation split the training split decides. A loss that is not finite is never better.
+bool is_better(const evaluation_report& one, const std::optional<evaluation_report>& other);
 
 struct cut_report {
   std::uint64_t step = 0;
@@ -99,7 +104,7 @@ struct job_summary {
   std::uint64_t steps = 0;       ///< done, in all
   std::uint64_t tokens = 0;      ///< trained on by this call, replays included
   double seconds = 0.0;          ///< of training, without set-up
-  double last_loss = 0.0;
+  double last_loss = std::numeric_limits<double>::quiet_NaN();  ///< not a number: no step was done
   std::optional<evaluation_report> last_evaluation;
   std::optional<evaluation_report> best_evaluation;
   std::uint64_t killed = 0;      ///< by fault injection
@@ -133,8 +138,9 @@ struct job_cluster {
   std::function<void(const log_line&)> tell;     ///< nodes that come and go; called on threads of actors
 };
 
-/// Blocks until the job ends. Throws input_error for impossible settings; when supervision gave up, system_error where
-/// that was for want of memory or of room on a disk, else job_failed; job_failed, too, when the nodes stayed away.
+/// Blocks until the job ends. Throws input_error for impossible settings; training_diverged where the settings say that
+/// this is the end; when supervision gave up, system_error where that was for want of memory or of room on a disk, else
+/// job_failed; job_failed, too, when the nodes stayed away.
 job_summary run_job(const job_inputs& inputs, const job_settings& settings, const job_observer& observer = {},
                     stop_request* stop = nullptr, const job_cluster* on = nullptr);
 
@@ -142,6 +148,12 @@ job_summary run_job(const job_inputs& inputs, const job_settings& settings, cons
 class job_failed : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
+};
+
+/// A loss or gradient was not finite, see training_settings::on_divergence. No cut of that state was written.
+class training_diverged : public job_failed {
+ public:
+  using job_failed::job_failed;
 };
 
 }  // namespace troupe

@@ -34,7 +34,6 @@ struct job_context {
   }
   bool sync() const noexcept { return settings.consistency.mode == consistency_mode::sync; }
   bool replicated() const noexcept { return settings.runtime.replication > 1; }
-  bool clips() const noexcept { return settings.training.clip > 0.0; }
   /// For passes.
   std::unique_ptr<stream> make_stream() const {
     return on->make_stream({settings.runtime.threads, settings.training.precision});

@@ -1,9 +1,13 @@
 #include "actors/job_log.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <utility>
 
 #include <fmt/format.h>
 
+#include "actors/divergence.hpp"
+#include "runtime/error.hpp"
 #include "runtime/supervision/errc.hpp"
 
 namespace troupe {
@@ -27,10 +31,19 @@ void tell(const F& observer, const Ts&... what) {
     observer(what...);
 }
 
+double score_of(const evaluation_report& report) {
+  return std::isnan(report.validation_loss) ? report.train_loss : report.validation_loss;
+}
+
 }  // namespace
+
+bool is_better(const evaluation_report& one, const std::optional<evaluation_report>& other) {
+  return std::isfinite(score_of(one)) && (!other || score_of(one) < score_of(*other));
+}
 
 job_log::job_log(const job_context& context, job_observer observer)
     : observer_(std::move(observer)),
+      settings_(context.settings),
       chaos_(context.settings.chaos, killable(context)),
       lane_next_(context.lanes(), 0),
       tallies_(context.layout.shard_count()) {
@@ -49,17 +62,30 @@ void job_log::step(const step_report& report) {
   summary_.last_loss = report.loss;
   summary_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - *begin_).count();
   tell(observer_.on_step, report);
+  check(divergence_in(report));
 }
 
 void job_log::evaluation(const evaluation_report& report) {
   summary_.last_evaluation = report;
-  // Without a validation split the training split decides.
-  const auto score = [](const evaluation_report& r) {
-    return r.validation_loss == r.validation_loss ? r.validation_loss : r.train_loss;
-  };
-  if (!summary_.best_evaluation || score(report) < score(*summary_.best_evaluation))
+  if (is_better(report, summary_.best_evaluation))
     summary_.best_evaluation = report;
   tell(observer_.on_evaluation, report);
+  check(divergence_in(report));
+}
+
+void job_log::check(const std::optional<std::string>& divergence) {
+  if (!divergence)
+    return;
+  const auto help = help_against_divergence(settings_);
+  if (settings_.training.on_divergence == divergence_response::warn) {
+    if (!std::exchange(warned_, true))
+      warning(fmt::format("{}, and goes on since training.on_divergence = \"warn\"; {}", *divergence, help));
+    return;
+  }
+  const bool has_cut = !summary_.last_cut.empty() || summary_.first_step > 0;
+  divergence_ = fmt::format("{}\nhelp: {}{}; training.on_divergence=warn goes on regardless", *divergence, help,
+                            has_cut ? "; --resume goes on from the last cut, which is from before" : "");
+  throw input_error(*divergence);
 }
 
 void job_log::cut(const cut_report& report) {

@@ -17,6 +17,7 @@ class job_log {
  public:
   job_log(const job_context& context, job_observer observer);
 
+  // Both throw input_error where training has diverged and is to end then: a restart would meet the same.
   void step(const step_report& report);
   void evaluation(const evaluation_report& report);
   void cut(const cut_report& report);
@@ -41,8 +42,12 @@ class job_log {
   const caf::error& last_failure() const noexcept { return last_failure_; }
   chaos_plan& chaos() noexcept { return chaos_; }
   const job_summary& summary() const noexcept { return summary_; }
+  /// Why the job ended before its time, and what to try; nothing where it did not diverge.
+  const std::optional<std::string>& divergence() const noexcept { return divergence_; }
 
  private:
+  void check(const std::optional<std::string>& divergence);
+
   /// Drops counted by the incarnation that reports now; earlier ones are in the summary.
   struct shard_tally {
     std::uint64_t incarnation = 0;
@@ -51,6 +56,7 @@ class job_log {
   };
 
   job_observer observer_;
+  const job_settings settings_;
   job_summary summary_;
   chaos_plan chaos_;
   std::optional<std::chrono::steady_clock::time_point> begin_;
@@ -59,6 +65,8 @@ class job_log {
   std::uint64_t furthest_ = 0;  // step
   std::uint32_t fruitless_restarts_ = 0;
   caf::error last_failure_;
+  bool warned_ = false;  // of divergence
+  std::optional<std::string> divergence_;
 };
 
 }  // namespace troupe

@@ -34,12 +34,19 @@ struct consistency_settings {
   bool staleness_scaled_rate = false;                             ///< learning rate / max(1, staleness), arXiv:1511.05950
 };
 
+/// What to do when a loss or a gradient is not finite: nothing that is learned from then on is worth anything.
+enum class divergence_response : std::uint8_t {
+  stop,  ///< end the job before a cut is written of it
+  warn,  ///< once, and go on
+};
+
 struct training_settings {
   std::uint64_t steps = 1000;
   std::uint32_t lanes = 1;         ///< logical data-parallel workers, fixed for the life of the job
   std::int64_t batch = 12;         ///< sequences per step over all lanes and accumulation; divisible by both
   std::uint32_t accumulation = 1;  ///< micro-batches per lane and step
   double clip = 1.0;               ///< global norm of the gradient; 0: none
+  divergence_response on_divergence = divergence_response::stop;
   std::uint64_t seed = 1337;
   /// Blocks whose activations are recomputed in the backward pass: "none", "all", or ranges such as "0-3,7" that
   /// count transformer blocks.
@@ -91,7 +98,7 @@ struct chaos_settings {
     wedge,      ///< a handler of its never returns
   };
   struct kill {
-    std::string actor;       ///< logical name, such as "shard/0", "replica/1", "loader/0", "evaluator", "coordinator"
+    std::string actor;       ///< logical name, such as "shard/0", "replica/1", "loader/0", "evaluator", "checkpoint_writer", "coordinator"
     std::uint64_t step = 0;  ///< when the coordinator has seen this step done
     fault how = fault::exit;
   };

@@ -12,8 +12,6 @@ namespace troupe {
 
 namespace {
 
-constexpr double smoothing = 0.1;  // of moving averages
-
 template <class Outer, class Inner>
 auto both(Outer first, Inner second) {
   return [first, second](const auto& what) {
@@ -53,13 +51,9 @@ job_observer job_status::listen(job_observer observer) {
 
 void job_status::note(const step_report& report) {
   const std::lock_guard lock(mutex_);
-  const auto mix = [&](double& average, double value) {
-    average = average == 0.0 ? value : (1.0 - smoothing) * average + smoothing * value;
-  };
   step_ = report.step;
   loss_ = report.loss;
-  mix(seconds_per_step_, report.seconds);
-  mix(tokens_per_second_, static_cast<double>(report.tokens) / std::max(report.seconds, 1e-9));
+  pace_.add(report);
   last_step_at_ = std::chrono::steady_clock::now();
 }
 
@@ -111,8 +105,8 @@ nlohmann::json job_status::to_json() const {
   const std::chrono::duration<double> idle = std::chrono::steady_clock::now() - last_step_at_;
   return {{"step", step_},
           {"loss", loss_},
-          {"seconds_per_step", seconds_per_step_},
-          {"tokens_per_second", tokens_per_second_},
+          {"seconds_per_step", pace_.seconds_per_step()},
+          {"tokens_per_second", pace_.tokens_per_second()},
           {"seconds_since_step", idle.count()},
           {"rollbacks", rollbacks_},
           {"restored", by_name(restored_)},

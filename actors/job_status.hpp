@@ -10,6 +10,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "actors/job.hpp"
+#include "actors/step_pace.hpp"
 #include "runtime/supervision/supervisor.hpp"
 
 namespace troupe {
@@ -47,8 +48,7 @@ class job_status {
   mutable std::mutex mutex_;
   std::uint64_t step_ = 0;
   double loss_ = 0.0;
-  double seconds_per_step_ = 0.0;   // moving average
-  double tokens_per_second_ = 0.0;  // moving average
+  step_pace pace_;
   std::chrono::steady_clock::time_point last_step_at_ = std::chrono::steady_clock::now();
   std::uint64_t rollbacks_ = 0;
   restore_counts restored_;

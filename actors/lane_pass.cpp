@@ -11,7 +11,7 @@ lane_pass::lane_pass(job_context_ptr context, std::uint32_t lane)
       lane_(lane),
       key_(random_key{context_->settings.training.seed, 0}.fold(lane)) {
   pass_.recompute = context_->recompute;
-  if (context_->clips() && !context_->sync())
+  if (!context_->sync())
     squares_ = on_->allocate(dtype::float64, {static_cast<std::int64_t>(context_->model().parameters().size())});
 }
 

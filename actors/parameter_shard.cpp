@@ -139,7 +139,7 @@ void parameter_shard::take_over(shard_state&& from) {
   pending_ = std::move(from.pending);
   if (pending_)
     norms_.add_own(*pending_->norm);
-  if (exchanges_norms())
+  if (context_->sync())
     for (std::uint32_t other = 0; other < shards_.size(); ++other)
       if (other != index_)
         tell(self_, shards_[other], norms_again{epoch_, norms_.own(), true});

@@ -9,7 +9,7 @@
 ///     shard       --parameters(version, block)-->   replica    one message per block; handles, not copies
 ///     replica     --push_gradient(block)-->         shard      while the backward pass still runs
 ///     replica     --complete_step-->                shard      all of the lane's pieces are there
-///     shard       --norm_part-->                    shards     sync with clipping: the norm spans all
+///     shard       --norm_part-->                    shards     sync: the norm spans all
 ///     shard       --shard_report-->                 coordinator
 ///
 /// Updates write aside whatever somebody still holds (`optimizer::update`), so a snapshot, an evaluation and a slow
@@ -95,7 +95,7 @@ struct complete_step {
   std::uint64_t version_read = 0;       ///< of this shard's parameters
   std::int64_t targets = 0;             ///< over which the gradients are sums
   double loss_sum = 0.0;                ///< over the same
-  double gradient_sum_of_squares = 0.0; ///< over the whole space; bounded and async with clipping only
+  double gradient_sum_of_squares = 0.0; ///< over the whole space; bounded and async only
   std::vector<sample_range> samples;    ///< on which they were computed
 };
 

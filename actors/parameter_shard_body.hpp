@@ -70,12 +70,11 @@ class parameter_shard {
 
   // Sync: one update for all lanes. Otherwise: one for each lane.
   void close_step();
+  /// Shards wait for each other's before they update: the norm spans all; and with backups a shard that is a step ahead
+  /// could not give the parameters any more from which lanes would repeat what another lost.
   void announce_norm();
   void finish_step();
   void apply(lane_gradients& lane);
-  /// Whether shards wait for each other before they update. With backups always: a shard that is a step ahead could not
-  /// give the parameters any more from which lanes would repeat what another lost.
-  bool exchanges_norms() const noexcept;
   update_factors clip(std::span<const double> squares, double scale, double learning_rate);
   double learning_rate_at_step(std::uint64_t step) const;
   void update(const shard_update& what, const update_factors& factors);

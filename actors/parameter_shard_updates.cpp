@@ -58,10 +58,9 @@ void parameter_shard::close_step() {
     gradients.push_back(std::move(lane.gradients));
     lane.gradients.assign(memory_.size(), {});
   }
-  auto squares = memory_.sum_lanes(gradients, context_->clips());
+  auto squares = memory_.sum_lanes(gradients);
   sum.gradients = std::move(gradients.front());
-  if (exchanges_norms())
-    sum.norm = norm_part{epoch_, version_, index_, std::move(squares)};
+  sum.norm = norm_part{epoch_, version_, index_, std::move(squares)};
   pending_ = std::move(sum);
   if (!has_backup_)
     return announce_norm();
@@ -71,17 +70,11 @@ void parameter_shard::close_step() {
 
 /// The backup, where there is one, has the gradient: whoever updates on the strength of this part can rely on it.
 void parameter_shard::announce_norm() {
-  if (exchanges_norms()) {
-    norms_.add_own(*pending_->norm);
-    for (std::uint32_t other = 0; other < shards_.size(); ++other)
-      if (other != index_)
-        tell(self_, shards_[other], *pending_->norm);
-  }
+  norms_.add_own(*pending_->norm);
+  for (std::uint32_t other = 0; other < shards_.size(); ++other)
+    if (other != index_)
+      tell(self_, shards_[other], *pending_->norm);
   finish_step();
-}
-
-bool parameter_shard::exchanges_norms() const noexcept {
-  return context_->sync() && (context_->clips() || context_->replicated());
 }
 
 void parameter_shard::on(const norm_part& message) {
@@ -117,13 +110,10 @@ void parameter_shard::finish_step() {
   std::int64_t targets = 0;
   for (const auto& result : pending_->results)
     targets += result.targets;
-  update_factors factors{learning_rate_at_step(version_), mean_over(targets), 0.0};
-  if (exchanges_norms()) {
-    const auto squares = norms_.squares(version_);
-    if (!squares)
-      return;
-    factors = clip(*squares, factors.gradient_scale, factors.learning_rate);
-  }
+  const auto squares = norms_.squares(version_);
+  if (!squares)
+    return;
+  const auto factors = clip(*squares, mean_over(targets), learning_rate_at_step(version_));
   if (has_backup_)
     tell(self_, keeper_, backup_factors{epoch_, version_, factors});
   const auto done = std::move(*pending_);
@@ -172,8 +162,6 @@ double parameter_shard::learning_rate_at_step(std::uint64_t step) const {
 }
 
 update_factors parameter_shard::clip(std::span<const double> squares, double scale, double learning_rate) {
-  if (!context_->clips())
-    return {learning_rate, scale, 0.0};
   const auto clipped = clip_gradient(squares, scale, context_->settings.training.clip);
   return {learning_rate, clipped.scale, clipped.norm};
 }

@@ -183,7 +183,7 @@ class replica {
   }
 
   void push(std::size_t block) {
-    const bool with_squares = context_->clips() && !context_->sync();
+    const bool with_squares = !context_->sync();
     for (const auto& piece : context_->layout.pieces()) {
       if (piece.block != block)
         continue;
@@ -198,7 +198,7 @@ class replica {
   }
 
   void complete() {
-    const auto squares = context_->clips() && !context_->sync() ? work_.sum_of_squares() : 0.0;
+    const auto squares = context_->sync() ? 0.0 : work_.sum_of_squares();
     work_.release();  // before the shards hear of it: they update in place what nobody holds
     for (std::uint32_t shard = 0; shard < shards_.size(); ++shard)
       tell(self_, shards_[shard],

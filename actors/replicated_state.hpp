@@ -12,8 +12,8 @@
 
 namespace troupe {
 
-/// From shard to shard: the squares of the lanes' summed gradient, one number for each of the sender's parameters; none
-/// where nothing is clipped. With backups it also says that the sender's has the gradient.
+/// From shard to shard: the squares of the lanes' summed gradient, one number for each of the sender's parameters. With
+/// backups it also says that the sender's has the gradient.
 struct norm_part {
   std::uint64_t epoch = 0;
   std::uint64_t step = 0;

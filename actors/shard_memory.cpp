@@ -148,22 +148,18 @@ void shard_memory::set_mean_squares(std::span<const tensor> values) {
     mean_squares_.assign(values.begin(), values.end());
 }
 
-std::vector<double> shard_memory::sum_lanes(std::span<const std::vector<tensor>> lanes, bool with_squares) {
-  if (lanes.size() == 1 && !with_squares)
-    return {};
+std::vector<double> shard_memory::sum_lanes(std::span<const std::vector<tensor>> lanes) {
   const auto squares = on_->allocate(dtype::float64, {static_cast<std::int64_t>(size())});
   std::vector<tensor> terms(lanes.size());
   for (std::size_t i = 0; i < size(); ++i) {
     for (std::size_t lane = 0; lane < lanes.size(); ++lane)
       terms[lane] = lanes[lane][i];
-    const auto square = with_squares ? squares.slice(static_cast<std::int64_t>(i), {1}) : tensor{};
+    const auto square = squares.slice(static_cast<std::int64_t>(i), {1});
     if (lanes.size() == 1)
       on_->sum_of_squares(terms[0], square);
     else
       on_->sum(terms, terms[0], square);
   }
-  if (!with_squares)
-    return {};
   const auto host = on_->to_host(squares);
   const auto view = host.elements<double>();
   return {view.begin(), view.end()};

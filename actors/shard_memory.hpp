@@ -34,9 +34,8 @@ class shard_memory {
   /// Its state, adaptive delay compensation only; otherwise empty, and set to nothing.
   std::span<const tensor> mean_squares() const noexcept { return mean_squares_; }
   void set_mean_squares(std::span<const tensor> values);
-  /// Sums lanes[0][i] + lanes[1][i] + ... into lanes[0][i], in lane order; squares of the sums by parameter where
-  /// `with_squares`.
-  std::vector<double> sum_lanes(std::span<const std::vector<tensor>> lanes, bool with_squares);
+  /// Sums lanes[0][i] + lanes[1][i] + ... into lanes[0][i], in lane order; returns the squares of the sums by parameter.
+  std::vector<double> sum_lanes(std::span<const std::vector<tensor>> lanes);
 
   /// Handles to everything, named: what a checkpoint holds.
   std::vector<named_tensor> snapshot();

@@ -1,6 +1,7 @@
 #include "actors/step_ledger.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include <fmt/format.h>
@@ -57,6 +58,8 @@ std::optional<step_report> step_ledger::next() {
   double loss_sum = 0.0;
   for (const auto& [lane, result] : results_[next_]) {
     loss_sum += result.loss_sum;
+    if (!std::isfinite(result.loss_sum) && !report.diverged_lane)
+      report.diverged_lane = lane;
     report.tokens += result.targets;
     report.samples.insert(report.samples.end(), result.samples.begin(), result.samples.end());
   }

@@ -15,6 +15,7 @@
 #include <fmt/format.h>
 
 #include "cli/cluster_access.hpp"
+#include "cli/argument_checks.hpp"
 #include "cli/command.hpp"
 #include "runtime/error.hpp"
 #include "runtime/transport/certificates.hpp"
@@ -163,9 +164,9 @@ void add_certs(CLI::App& app, action& chosen) {
   command->footer(footer);
   command->add_option("DIR", options->directory, "folder for them; made where it does not exist")->required();
   command->add_option("--nodes", options->nodes, "certificates of their own for so many nodes; default: one for all")
-      ->check(CLI::Range(1u, 10'000u));
+      ->check(from_to(1, 10'000));
   command->add_option("--days", options->days, "that a node's certificate is valid; an authority is for 10 years")
-      ->check(CLI::Range(1, 3650))
+      ->check(from_to(1, 3650))
       ->capture_default_str();
   command->callback([&chosen, options] { chosen = [options] { return make(*options); }; });
 }

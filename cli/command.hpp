@@ -16,6 +16,7 @@ enum class exit_code : int {
   job_failed = 4,     ///< supervision gave up
   system = 5,         ///< disk, memory, permissions
   interrupted = 6,    ///< a cut was saved
+  diverged = 7,       ///< a loss or gradient was not finite
   aborted = 130,      ///< by a second signal
 };
 

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "cli/argument_checks.hpp"
 #include "cli/command.hpp"
 #include "cli/setting_names.hpp"
 
@@ -18,7 +19,7 @@ void add_compute_options(CLI::App& command, compute_options& options) {
   command.add_option("--precision", options.precision, "default: bfloat16 on a GPU, else float32")
     ->transform(CLI::Transformer(precisions));
   command.add_option("--threads", options.threads, "on processors; default: one for each core")
-    ->check(CLI::PositiveNumber);
+    ->check(threads_check());
 }
 
 std::unique_ptr<stream> open_stream(const compute_options& options) {

@@ -74,7 +74,7 @@ json find_all(std::string& absent) {
 
 std::string bytes(const json& count) { return format_bytes(count.get<double>()); }
 std::string per_second(const json& count) { return format_bytes(count.get<double>()) + "/s"; }
-std::string flops(const json& count) { return format_quantity(count.get<double>()) + "FLOP/s"; }
+std::string flops(const json& count) { return format_flops(count.get<double>()) + "/s"; }
 
 void print_processor(const json& one) {
   fmt::print("cpu      {}\n         {:.1f} cores | {} | {} of multiply-adds on {} threads\n", one["name"].get<std::string>(),

@@ -99,10 +99,10 @@ dry_run plan_run(const run_file& run, std::shared_ptr<const dataset> data) {
 }
 
 std::string to_string(const dry_run& plan) {
-  return fmt::format("{}\n# == parameters\n# {} ({}) in {} tensors\n# {}FLOP per token and training step\n#\n"
+  return fmt::format("{}\n# == parameters\n# {} ({}) in {} tensors\n# {} per token and training step\n#\n"
                      "# == memory\n{}#\n# == actors\n{}",
                      plan.configuration, format_quantity(static_cast<double>(plan.parameters)), plan.parameters,
-                     plan.tensors, format_quantity(plan.flops_per_token), commented(plan.memory),
+                     plan.tensors, format_flops(plan.flops_per_token), commented(plan.memory),
                      commented(plan.actors));
 }
 

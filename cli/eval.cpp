@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "cli/argument_checks.hpp"
 #include "cli/command.hpp"
 #include "cli/compute_options.hpp"
 #include "cli/progress.hpp"
@@ -33,6 +34,9 @@ struct evaluation_data {
 /// The validation split of what the run was trained on, or all of another text.
 evaluation_data open_evaluation_data(const saved_model& saved, const std::string& other) {
   auto settings = saved.run.data;
+  if (other.empty() && settings.path.empty())
+    throw usage_error(fmt::format("{}: an import brings no text along\nhelp: name one with --data FILE",
+                                  saved.from.path.string()));
   if (other.empty())
     return {open_dataset(settings, saved.run.model.context, {}, saved.tokens), split::validation};
   settings.path = other;
@@ -47,6 +51,8 @@ exit_code evaluate(const eval_options& options) {
   const auto saved =
     load_saved_model(options.path, [&](const std::string& message) { people.warn("warning: " + message); });
   const auto [text, part] = open_evaluation_data(saved, options.data);
+  if (!text->warning().empty())
+    people.warn("warning: " + text->warning());
   if (text->vocabulary() > saved.run.model.vocabulary)
     throw input_error(fmt::format("{}: has {} tokens, but the model knows {}", saved.run.data.path, text->vocabulary(),
                                   saved.run.model.vocabulary));
@@ -85,7 +91,7 @@ void add_eval(CLI::App& app, action& chosen) {
   command->add_option("--data", options->data, "text, whole; default: the validation split of the training data");
   command->add_option("--batches", options->batches, "how many; default: every sample once");
   command->add_option("--batch", options->batch, "sequences in each; default: as in training")
-    ->check(CLI::PositiveNumber);
+    ->check(at_least(1));
   add_compute_options(*command, options->compute);
   command->add_flag("--json", options->json, "one JSON object");
   command->callback([&chosen, options] { chosen = [options] { return evaluate(*options); }; });

@@ -6,6 +6,7 @@
 
 #include <fmt/core.h>
 
+#include "cli/argument_checks.hpp"
 #include "cli/command.hpp"
 #include "cli/compute_options.hpp"
 #include "cli/progress.hpp"
@@ -104,16 +105,16 @@ void add_generate(CLI::App& app, action& chosen) {
   command->add_option("CHECKPOINT", options->path, "a run directory or one of its cuts")->required();
   command->add_option("--prompt", options->prompt, "what to continue; default: the start of a text");
   command->add_option("--tokens", options->settings.tokens_max, "tokens to generate at most")
-    ->check(CLI::NonNegativeNumber)
+    ->check(at_least(0))
     ->capture_default_str();
   command->add_option("--temperature", sampling.temperature, "divides the logits; 0: always the likeliest token")
-    ->check(CLI::NonNegativeNumber)
+    ->check(at_least(0))
     ->capture_default_str();
   command->add_option("--top-k", sampling.top_k, "only the k likeliest tokens; 0: all")
-    ->check(CLI::NonNegativeNumber)
+    ->check(at_least(0))
     ->capture_default_str();
   command->add_option("--top-p", sampling.top_p, "only the fewest tokens that have this probability together")
-    ->check(CLI::Range(0.0, 1.0))
+    ->check(above_to(0, 1))
     ->capture_default_str();
   command->add_option("--seed", sampling.seed, "the same seed gives the same text; default: another one each time");
   add_compute_options(*command, options->compute);

@@ -29,6 +29,8 @@ exit_code guarded(const troupe::action& what) {
     return fail(exit_code::usage, fault.what());
   } catch (const troupe::input_error& fault) {
     return fail(exit_code::bad_input, fault.what());
+  } catch (const troupe::training_diverged& fault) {
+    return fail(exit_code::diverged, fault.what());
   } catch (const troupe::job_failed& fault) {
     return fail(exit_code::job_failed, fault.what());
   } catch (const troupe::system_error& fault) {
@@ -51,6 +53,7 @@ constexpr auto footer = R"(exit codes:
   4    the job failed: supervision gave up
   5    the system failed: disk, memory, permissions
   6    interrupted; a cut was saved, --resume goes on from it
+  7    training diverged: a loss or a gradient was not finite
   130  interrupted at once by a second signal)";
 
 }  // namespace

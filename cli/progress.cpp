@@ -35,6 +35,10 @@ std::size_t columns_of(std::FILE* out) {
 
 std::string format_quantity(double amount) { return scaled(amount, 1e3, {"", "k", "M", "G", "T"}); }
 
+std::string format_flops(double operations) {
+  return scaled(operations, 1e3, {" FLOP", " kFLOP", " MFLOP", " GFLOP", " TFLOP", " PFLOP"});
+}
+
 std::string format_bytes(double bytes) { return scaled(bytes, 1e3, {" B", " kB", " MB", " GB", " TB"}); }
 
 std::string format_time(double seconds) {

@@ -35,6 +35,8 @@ std::string format_summary(const job_summary& summary, const throughput& speed);
 
 /// "18.6k", "1.20M"; three digits that count.
 std::string format_quantity(double amount);
+/// "185 kFLOP".
+std::string format_flops(double operations);
 /// "512 B", "12.3 MB", in powers of 1000.
 std::string format_bytes(double bytes);
 /// "0:41", "12:03", "3:07:59".

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <chrono>
+#include <cstdio>
 
 #include <fmt/format.h>
 
@@ -139,6 +140,11 @@ json to_json(const job_summary& summary, const throughput& speed, double best_lo
   if (speed.joules_per_token)
     line["joules_per_token"] = *speed.joules_per_token;
   return line;
+}
+
+void tell_machine(const json& line) {
+  fmt::print(stdout, "{}\n", line.dump(-1, ' ', false, json::error_handler_t::replace));
+  std::fflush(stdout);
 }
 
 std::size_t peak_memory_bytes() {

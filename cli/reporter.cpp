@@ -1,5 +1,7 @@
 #include "cli/reporter.hpp"
 
+#include <cmath>
+
 #include <fmt/format.h>
 
 #include "runtime/supervision/errc.hpp"
@@ -22,7 +24,11 @@ std::uint32_t node_in(const std::string& where) {
 }  // namespace
 
 reporter::reporter(console& people, run_directory& run, const options& chosen)
-    : people_(people), run_(run), options_(chosen) {
+    : people_(people),
+      run_(run),
+      options_(chosen),
+      best_loss_(options_.before.best_loss),
+      best_evaluation_(options_.before.best_evaluation) {
   if (options_.energy_joules)
     joules_before_ = options_.energy_joules();
 }
@@ -45,25 +51,19 @@ throughput reporter::speed(double tokens, double seconds) const {
 }
 
 void reporter::on_step(const step_report& report) {
-  constexpr double newest_weight = 0.1;  // of the moving averages
   const auto now = clock::now();
   if (steps_here_ == 0)
     started_ = now;
   ++steps_here_;
-  const auto weight = steps_here_ == 1 ? 1.0 : newest_weight;
-  const auto blend = [weight](double& mean, double value) { mean += weight * (value - mean); };
-  const auto newest = speed(static_cast<double>(report.tokens), report.seconds);
-  blend(seconds_per_step_, report.seconds);
-  blend(tokens_per_second_, newest.tokens_per_second);
-  if (!(best_loss_ <= report.loss))
-    best_loss_ = report.loss;
-  add_metric(to_json(report, newest));
+  pace_.add(report);
+  best_loss_ = std::fmin(best_loss_, report.loss);  // passes over what is not a number
+  add_metric(to_json(report, speed(static_cast<double>(report.tokens), report.seconds)));
   people_.show({.step = report.step,
                 .steps = options_.steps,
                 .loss = report.loss,
                 .learning_rate = report.learning_rate,
-                .seconds_per_step = seconds_per_step_,
-                .speed = speed(tokens_per_second_, 1.0),
+                .seconds_per_step = pace_.seconds_per_step(),
+                .speed = speed(pace_.tokens_per_second(), 1.0),
                 .seconds_left = seconds_left(report.step)},
                report.step == options_.steps);
 }
@@ -71,14 +71,14 @@ void reporter::on_step(const step_report& report) {
 /// At the pace so far, evaluations included.
 double reporter::seconds_left(std::uint64_t step) {
   const double elapsed = std::chrono::duration<double>(clock::now() - started_).count();
-  const double pace = steps_here_ > 1 ? elapsed / static_cast<double>(steps_here_ - 1) : seconds_per_step_;
+  const double pace = steps_here_ > 1 ? elapsed / static_cast<double>(steps_here_ - 1) : pace_.seconds_per_step();
   return pace * static_cast<double>(options_.steps - std::min(step, options_.steps));
 }
 
 void reporter::on_evaluation(const evaluation_report& report) {
-  const bool best = report.validation_loss < best_validation_;
+  const bool best = is_better(report, best_evaluation_);
   if (best)
-    best_validation_ = report.validation_loss;
+    best_evaluation_ = report;
   add_metric(to_json(report));
   people_.say({.event = "evaluation", .message = format_evaluation(report, best)});
 }
@@ -136,7 +136,8 @@ void reporter::on_restore(const restore_report& report) {
         fmt::format("restored | shard/{} at step {} from {}", report.shard, report.step, describe(report.source)));
 }
 
-void reporter::finish(const job_summary& summary) {
+void reporter::finish(job_summary summary) {
+  options_.before.complete(summary);
   auto overall = speed(static_cast<double>(summary.tokens), summary.seconds);
   if (const auto joules = joules_before_ ? options_.energy_joules() : std::nullopt; joules && summary.tokens > 0)
     overall.joules_per_token = (*joules - *joules_before_) / static_cast<double>(summary.tokens);
@@ -144,29 +145,26 @@ void reporter::finish(const job_summary& summary) {
   run_.write_summary(line);
   people_.say({.event = "done", .message = format_summary(summary, overall)});
   const std::lock_guard lock(mutex_);
-  tell_machine(line);
+  if (options_.json)
+    tell_machine(line);
 }
 
-void reporter::fail(const std::string& message) {
-  add_event(failure_json(message));
-}
-
-void reporter::tell_machine(const nlohmann::json& line) {
-  if (!options_.json)
-    return;
-  fmt::print(stdout, "{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-  std::fflush(stdout);
+void reporter::fail(const nlohmann::json& failure) {
+  const std::lock_guard lock(mutex_);
+  check_written(run_.add_event(failure));
 }
 
 void reporter::add_metric(const nlohmann::json& line) {
   const std::lock_guard lock(mutex_);
-  tell_machine(line);
+  if (options_.json)
+    tell_machine(line);
   check_written(run_.add_metric(line));
 }
 
 void reporter::add_event(const nlohmann::json& line) {
   const std::lock_guard lock(mutex_);
-  tell_machine(line);
+  if (options_.json)
+    tell_machine(line);
   check_written(run_.add_event(line));
 }
 

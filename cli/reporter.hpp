@@ -3,13 +3,14 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <limits>
 #include <mutex>
 #include <optional>
 
 #include "actors/job.hpp"
+#include "actors/step_pace.hpp"
 #include "cli/progress.hpp"
 #include "cli/run_directory.hpp"
+#include "cli/run_history.hpp"
 
 namespace troupe {
 
@@ -21,6 +22,7 @@ class reporter {
     double flops_per_token = 0.0;
     double peak_flops = 0.0;  ///< a second, of all threads that compute; 0: unknown
     bool json = false;
+    run_history before;  ///< of a run that is resumed
     std::function<std::optional<double>()> energy_joules;  ///< that the device has used so far; empty: nobody can tell
   };
 
@@ -33,9 +35,9 @@ class reporter {
   void on_cluster(const log_line& line);
 
   /// After the job's end.
-  void finish(const job_summary& summary);
-  /// The job ended with an exception, which the caller passes on.
-  void fail(const std::string& message);
+  void finish(job_summary summary);
+  /// The job ended with an exception, which the caller passes on, and tells of on stdout.
+  void fail(const nlohmann::json& failure);
 
  private:
   using clock = std::chrono::steady_clock;
@@ -49,7 +51,6 @@ class reporter {
   void on_rollback(std::uint64_t step);
   void on_restore(const restore_report& report);
   double seconds_left(std::uint64_t step);
-  void tell_machine(const nlohmann::json& line);
   void add_metric(const nlohmann::json& line);
   void add_event(const nlohmann::json& line);
   void check_written(bool written);
@@ -58,10 +59,9 @@ class reporter {
   run_directory& run_;
   options options_;
   std::mutex mutex_;  ///< guards what is written for machines: the job and its cluster tell from different threads
-  double seconds_per_step_ = 0.0;  ///< moving average
-  double tokens_per_second_ = 0.0; ///< moving average
-  double best_loss_ = std::numeric_limits<double>::quiet_NaN();
-  double best_validation_ = std::numeric_limits<double>::infinity();
+  step_pace pace_;
+  double best_loss_;
+  std::optional<evaluation_report> best_evaluation_;
   clock::time_point started_{};
   std::uint64_t steps_here_ = 0;  ///< reported since then
   bool write_failed_ = false;

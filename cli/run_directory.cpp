@@ -63,7 +63,8 @@ void run_directory::open(const std::string& resolved_configuration) {
     throw system_error(fmt::format("{}: cannot write here: {}", path_.string(), std::strerror(errno)));
 }
 
-std::filesystem::path run_directory::journal() const { return path_ / journal_name; }
+fs::path run_directory::metrics() const { return path_ / metrics_name; }
+fs::path run_directory::journal() const { return path_ / journal_name; }
 
 void run_directory::lock() {
   const auto file = path_ / events_name;

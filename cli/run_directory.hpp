@@ -34,6 +34,7 @@ class run_directory {
   const std::filesystem::path& path() const noexcept { return path_; }
   std::filesystem::path checkpoints() const { return path_ / "checkpoints"; }
   std::filesystem::path journal() const;
+  std::filesystem::path metrics() const;
 
   // A line each, flushed. False, from the first failure on, where it could not be written.
   bool add_metric(const nlohmann::json& line) { return add(metrics_, line); }

@@ -56,8 +56,13 @@ run_file load_run_file(const run_request& request, config::diagnostics& report) 
     parse_chaos(specification, run.job.chaos, report);
   if (run.name.empty())
     run.name = request.path.stem().string();
-  if (run.directory.empty())
-    run.directory = (fs::path("runs") / run.name).string();
+  if (run.directory.empty()) {
+    run.directory = (fs::path("runs") / run.name).lexically_normal().string();
+    if (!run.directory.starts_with("runs/") || run.directory == "runs/")
+      report.error(config::locate(document, "name"),
+                   fmt::format("'name' = \"{}\" would keep the run outside of runs/", run.name),
+                   "--run-dir DIR, or the key directory, keeps a run elsewhere");
+  }
   resolve_path(run.data.path, request.path.parent_path());
   resolve_path(run.data.tokens.model, request.path.parent_path());
   report.throw_if_failed();  // checks assume values in range

@@ -144,24 +144,33 @@ class checker {
   void check_chaos() {
     const auto& chaos = run_.job.chaos;
     for (std::size_t i = 0; i < chaos.kills.size(); ++i) {
-      const auto key = fmt::format("chaos.kill.{}.actor", i);
-      check_actor_name(key, chaos.kills[i].actor);
-      check_fault(fmt::format("chaos.kill.{}.how", i), chaos.kills[i]);
-      if (chaos.kills[i].step >= run_.job.training.steps)
-        warn(fmt::format("chaos.kill.{}.step", i), "", "the kill at step {} comes too late: the run has {} steps",
-             chaos.kills[i].step, run_.job.training.steps);
+      const auto& kill = chaos.kills[i];
+      check_actor_name(place_of(i, "actor"), kill.actor);
+      check_fault(place_of(i, "how"), kill);
+      if (kill.step >= run_.job.training.steps)
+        report_.warn(place_of(i, "step"), fmt::format("the kill at step {} comes too late: the run has {} steps",
+                                                      kill.step, run_.job.training.steps));
     }
     for (std::size_t i = 0; i < chaos.actors.size(); ++i)
-      check_actor_name(fmt::format("chaos.actors.{}", i), chaos.actors[i]);
+      check_actor_name(config::locate(document_, fmt::format("chaos.actors.{}", i)), chaos.actors[i]);
   }
 
-  void check_fault(const std::string& key, const chaos_settings::kill& kill) {
+  /// Of a planned kill; those of the command line come behind those of the document.
+  config::place place_of(std::size_t kill, std::string_view key) const {
+    const auto table = fmt::format("chaos.kill.{}", kill);
+    if (given(table))
+      return config::locate(document_, fmt::format("{}.{}", table, key));
+    const auto& told = run_.job.chaos.kills[kill];
+    return {fmt::format("command line: '--chaos {}@{}'", told.actor, told.step)};
+  }
+
+  void check_fault(const config::place& where, const chaos_settings::kill& kill) {
     using fault = chaos_settings::fault;
     if (kill.how != fault::exit && kill.actor.starts_with("node/"))
-      error(key, "leave it out: a node is killed", "{} is a process: it can only end", kill.actor);
+      report_.error(where, fmt::format("{} is a process: it can only end", kill.actor), "leave it out: a node is killed");
   }
 
-  void check_actor_name(const std::string& key, const std::string& name) {
+  void check_actor_name(const config::place& where, const std::string& name) {
     const auto numbered = [&](std::string_view role, std::uint32_t count) {
       std::uint32_t index = 0;
       const auto* digits = name.data() + std::min(name.size(), role.size() + 1);
@@ -174,11 +183,14 @@ class checker {
         (numbered("node", any) && name != "node/0") || numbered("shard", job.runtime.shards) ||
         numbered("replica", job.training.lanes) || numbered("loader", job.training.lanes))
       return;
-    error(key,
-          fmt::format("actors of this run: shard/0 to shard/{0}, replica/0 to replica/{1}, loader/0 to loader/{1}, "
-                      "evaluator, checkpoint_writer, coordinator; on a cluster node/1 and so on, by order of joining",
-                      job.runtime.shards - 1, job.training.lanes - 1),
-          "there is no actor \"{}\"", name);
+    const auto similar = config::nearest(
+      name, {"coordinator", "evaluator", "checkpoint_writer", "node/1", fmt::format("shard/{}", job.runtime.shards - 1),
+             fmt::format("replica/{}", job.training.lanes - 1), fmt::format("loader/{}", job.training.lanes - 1)});
+    report_.error(where, fmt::format("there is no actor \"{}\"", name),
+                  fmt::format("{}actors of this run: shard/0 to shard/{}, replica/0 to replica/{}, loader/0 to loader/{}, "
+                              "evaluator, checkpoint_writer, coordinator; on a cluster node/1 and so on, by order of joining",
+                              similar.empty() ? "" : fmt::format("a similar one is {}; ", similar),
+                              job.runtime.shards - 1, job.training.lanes - 1, job.training.lanes - 1));
   }
 
   bool check_model() {

@@ -61,6 +61,8 @@ void describe_training(schema& root, training_settings& training) {
   t.key("batch", training.batch, "sequences per step, over all lanes", from_to(1, extent_max));
   t.key("accumulation", training.accumulation, "micro-batches per lane and step", from_to(1, lanes_max));
   t.key("clip", training.clip, "global norm that gradients are clipped to; 0: not at all", at_least(0));
+  t.key("on_divergence", training.on_divergence,
+        "what to do when a loss or a gradient is not finite: end the run before a cut is written of it, or only warn");
   t.key("seed", training.seed, "of initial weights, sample order and dropout");
   t.key("recompute", training.recompute,
         "blocks that recompute activations in the backward pass: \"none\", \"all\", or ranges such as \"0-3,7\"");

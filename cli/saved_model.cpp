@@ -68,7 +68,11 @@ std::vector<tensor> saved_model::parameters_on(stream& on) const {
 
 const tokenizer& saved_model::require_tokens() const {
   if (!tokens)
-    throw input_error(fmt::format("{}: holds no tokenizer: the run was given tokens, not text", from.path.string()));
+    throw input_error(fmt::format("{}: holds no tokenizer: {}", from.path.string(),
+                                  fingerprint_of(from.manifest).empty()
+                                      ? "it was imported from a folder without one\nhelp: put its tokenizer.json or "
+                                        "tokenizer.model there and import again"
+                                      : "the run was given tokens, not text"));
   return *tokens;
 }
 

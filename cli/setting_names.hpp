@@ -58,6 +58,12 @@ struct enum_names<tokenizer_settings::kind> {
 };
 
 template <>
+struct enum_names<divergence_response> {
+  using e = divergence_response;
+  static constexpr std::pair<e, std::string_view> all[] = {{e::stop, "stop"}, {e::warn, "warn"}};
+};
+
+template <>
 struct enum_names<optimizer_settings::kind> {
   using e = optimizer_settings::kind;
   static constexpr std::pair<e, std::string_view> all[] = {

@@ -8,13 +8,17 @@
 
 #include <fmt/format.h>
 
+#include "cli/argument_checks.hpp"
 #include "cli/command.hpp"
 #include "cli/dry_run.hpp"
 #include "cli/hosted_cluster.hpp"
+#include "cli/memory_check.hpp"
 #include "cli/progress.hpp"
 #include "cli/reporter.hpp"
+#include "cli/resume_check.hpp"
 #include "cli/run_directory.hpp"
 #include "cli/run_file.hpp"
+#include "cli/run_history.hpp"
 #include "cli/saved_model.hpp"
 #include "cli/signals.hpp"
 #include "models/data/dataset.hpp"
@@ -36,6 +40,7 @@ struct train_options {
   bool resume = false;
   bool force = false;
   bool dry_run = false;
+  bool ignore_memory = false;
   bool json = false;
   bool quiet = false;
 
@@ -140,6 +145,21 @@ void refuse_nodes(const train_options& options, const run_file& run) {
       throw usage_error(fmt::format("fault injection is to kill {}, and this run has no nodes\nhelp: {}", kill.actor, help));
 }
 
+/// Nothing where it is not this machine's memory that counts: other machines are asked when they join.
+std::optional<std::string> shortage_of_memory(const train_options& options, const run_file& run, const model& of) {
+  if (!options.cluster.listen.empty() || cuda_index(run.job.runtime.device))
+    return {};
+  return memory_shortage(predict_memory(of, run.job, run.model.context), this_node().memory_bytes);
+}
+
+/// Imports hold no state of an optimizer, and no data was trained on.
+void check_resume(const cut_manifest& resumed, const run_directory& directory, const run_file& run, console& people) {
+  if (fingerprint_of(resumed).empty())
+    return;
+  for (const auto& warning : check_resumed(run_file_of(resumed, directory.path()), run))
+    people.warn("warning: " + warning);
+}
+
 exit_code train(const train_options& options) {
   // A cluster's head is one of several processes whose logs are read together, unless somebody looks on.
   const bool logs = options.cluster.wanted() && isatty(STDERR_FILENO) == 0;
@@ -165,15 +185,24 @@ exit_code train(const train_options& options) {
   if (!dry)
     directory.emplace(run.directory, options.mode());
   const auto resumed = options.resume ? newest_manifest(*directory) : std::nullopt;
+  if (resumed)
+    check_resume(*resumed, *directory, run, people);
   const auto data = open_data(run, people, resumed ? &*resumed : nullptr);
   resolve_vocabulary(run.model, *data);
+  if (!data->warning().empty())
+    people.warn("warning: " + data->warning());
+  const auto model = std::make_shared<const troupe::model>(make_transformer(run.model));
+  if (const auto shortage = shortage_of_memory(options, run, *model)) {
+    if (!options.dry_run && !options.ignore_memory)
+      throw usage_error(*shortage + "; --ignore-memory starts it regardless");
+    people.warn("warning: " + *shortage);
+  }
   if (options.dry_run) {
     const auto plan = plan_run(run, data);
     fmt::print("{}\n", options.json ? to_json(plan).dump() : to_string(plan));
     return exit_code::done;
   }
 
-  const auto model = std::make_shared<const troupe::model>(make_transformer(run.model));
   directory->open(print_run_file(run, true));
   if (!cluster)
     std::filesystem::remove(cluster_file::path_in(directory->path()));  // of a head that was killed
@@ -189,6 +218,7 @@ exit_code train(const train_options& options) {
                  .flops_per_token = flops_per_token(run.model),
                  .peak_flops = peak_flops(run, request.cores),
                  .json = options.json,
+                 .before = resumed ? read_history(directory->metrics(), resumed->step) : run_history{},
                  .energy_joules = energy_meter(run)});
   const job_inputs inputs{.model = model,
                           .data = data,
@@ -209,7 +239,18 @@ exit_code train(const train_options& options) {
     return summary.interrupted ? exit_code::interrupted : exit_code::done;
   } catch (const std::exception& fault) {
     cluster.reset();
-    told.fail(fault.what());
+    told.fail(failure_json(fault.what()));
+    throw;
+  }
+}
+
+/// With --json whoever reads stdout finds `failure` at its end, also where nothing began.
+exit_code train_and_tell(const train_options& options) {
+  try {
+    return train(options);
+  } catch (const std::exception& fault) {
+    if (options.json)
+      tell_machine(failure_json(fault.what()));
     throw;
   }
 }
@@ -225,22 +266,24 @@ void add_train(CLI::App& app, action& chosen) {
   command->add_flag("--force", options->force, "delete the run that is there and start over")->excludes(resume);
   command->add_flag("--dry-run", options->dry_run,
                     "print the resolved configuration, parameters, memory and actors; train nothing");
+  command->add_flag("--ignore-memory", options->ignore_memory,
+                    "start although this machine has less memory than the run is predicted to need");
   command->add_flag("--json", options->json, "JSON lines on stdout, the run's summary last");
   command->add_option("--chaos", options->request.chaos,
                       "make actors fail: ACTOR@STEP, such as shard/0@120, ends one; with :exception behind it one leaves "
                       "its handler, with :wedge that never returns; random:PROBABILITY[:SEED]; several with commas")
     ->allow_extra_args(false);
   command->add_option("--nodes", options->cluster.nodes, "run on this many processes of this machine, started for it")
-    ->check(CLI::Range(1u, nodes_max));
+    ->check(from_to(1, nodes_max));
   command->add_option("--replace-after", options->cluster.replace_after,
                       "seconds until a process of --nodes that died is replaced")
-    ->check(CLI::Range(0.0, 3600.0))
+    ->check(from_to(0, 3600))
     ->capture_default_str();
   auto* listen = command->add_option("--listen", options->cluster.listen,
                                      "ADDRESS:PORT where `troupe node --join` finds this run");
   command->add_option("--min-nodes", options->cluster.min_nodes,
                       "nodes to wait for before the first step; default: as many as --nodes, at least one")
-    ->check(CLI::PositiveNumber);
+    ->check(at_least(1));
   command->add_option("--wait-for-nodes", options->cluster.wait_for_nodes,
                       "seconds to wait for nodes: for the first, for any when all are gone, for one that has room")
     ->check(CLI::Range(0.0, 86400.0))
@@ -255,7 +298,7 @@ void add_train(CLI::App& app, action& chosen) {
     ->needs(listen);
   command->add_option("--run-dir", options->run_dir, "where the run is kept; default: runs/NAME");
   command->add_flag("--quiet", options->quiet, "no progress");
-  command->callback([&chosen, options] { chosen = [options] { return train(*options); }; });
+  command->callback([&chosen, options] { chosen = [options] { return train_and_tell(*options); }; });
 }
 
 }  // namespace troupe

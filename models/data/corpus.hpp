@@ -26,6 +26,8 @@ class corpus {
   virtual digest content() const noexcept = 0;
   /// One line on what was found and what was left out.
   virtual std::string summary() const = 0;
+  /// Of what is missing that somebody may have counted on; empty: nothing.
+  virtual std::string warning() const { return {}; }
 };
 
 /// One file, one document.
@@ -33,7 +35,7 @@ std::unique_ptr<corpus> open_text_file(const std::string& path);
 
 /// The files below a folder, in order of their paths, each a document. Left out: what `settings.glob` does not match
 /// (patterns separated by commas, of file names), what is larger than `settings.file_bytes_max`, what is empty or no
-/// UTF-8 text, names that begin with a dot; links to folders are not followed.
+/// UTF-8 text, names that begin with a dot, and, with a warning, what cannot be read; links to folders are not followed.
 std::unique_ptr<corpus> open_folder(const data_settings& settings);
 
 /// Files of one JSON object per line (a file, the .jsonl files in a folder, or a pattern); `settings.field` of each is

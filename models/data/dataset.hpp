@@ -60,6 +60,8 @@ class dataset {
 
   /// One line for people: what was read, and what was left out.
   virtual std::string summary() const = 0;
+  /// Of what is missing that somebody may have counted on; empty: nothing.
+  virtual std::string warning() const { return {}; }
 };
 
 /// Opens the corpus, tokenising it into the cache first where it is not there yet. `progress` (optional) hears

@@ -35,6 +35,12 @@ class folder final : public corpus {
       visit(mapped_file::open(file)->text(), file);
   }
 
+  std::string warning() const override {
+    return unreadable_ == 0 ? std::string{}
+                            : fmt::format("{}: {} file{} left out that cannot be read, the first: {}", path_, unreadable_,
+                                          unreadable_ == 1 ? " is" : "s are", first_unreadable_);
+  }
+
   std::int64_t size_bytes() const noexcept override { return size_bytes_; }
   digest content() const noexcept override { return content_; }
 
@@ -73,7 +79,14 @@ class folder final : public corpus {
   void survey() {
     content_hash hash;
     std::erase_if(files_, [&](const std::string& path) {
-      const auto file = mapped_file::open(path);
+      std::shared_ptr<const mapped_file> file;
+      try {
+        file = mapped_file::open(path);
+      } catch (const input_error& fault) {
+        if (unreadable_++ == 0)
+          first_unreadable_ = fault.what();
+        return true;
+      }
       if (!is_text(file->text())) {
         ++not_text_;
         return true;
@@ -86,14 +99,19 @@ class folder final : public corpus {
   }
 
   std::string left_out() const {
-    return fmt::format("left out: {} no UTF-8 text, {} too large, {} by name", not_text_, too_large_, other_names_);
+    auto text =
+      fmt::format("left out: {} no UTF-8 text, {} too large, {} by name", not_text_, too_large_, other_names_);
+    if (unreadable_ > 0)
+      text += fmt::format(", {} that cannot be read, such as {}", unreadable_, first_unreadable_);
+    return text;
   }
 
   std::string path_;
   std::vector<std::string> files_;
   std::int64_t size_bytes_ = 0;
   digest content_;
-  std::size_t not_text_ = 0, too_large_ = 0, other_names_ = 0;
+  std::size_t not_text_ = 0, too_large_ = 0, other_names_ = 0, unreadable_ = 0;
+  std::string first_unreadable_;
 };
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "models/data/token_dataset.hpp"
 #include "models/data/token_shards.hpp"
 #include "models/data/tokenize.hpp"
+#include "runtime/config/diagnostics.hpp"
 #include "runtime/error.hpp"
 
 namespace troupe {
@@ -50,7 +51,9 @@ fs::path cache_folder(const data_settings& settings) {
     return fs::path(cache) / "troupe";
   if (const char* home = std::getenv("HOME"); home && *home)
     return fs::path(home) / ".cache" / "troupe";
-  throw input_error("no folder for tokenised corpora: HOME is not set; set data.cache");
+  throw config::config_error({{.where = {"data.cache"},
+                               .message = "there is no folder for tokenised text: HOME is not set",
+                               .help = "set data.cache"}});
 }
 
 digest identity_of(const tokenizer& given) { return content_hash().add(given.kind()).add(given.serialize()).value(); }
@@ -82,6 +85,7 @@ token_dataset_parts read_corpus(const data_settings& settings, source_kind kind,
   // However the tokenizer came about: a run that is resumed may be given the one that it began with.
   parts.content = content_hash().add(text->content()).add(identity_of(*parts.tokens)).value();
   split_tokens(corpus.stream, settings.validation_fraction, parts);
+  parts.warning = text->warning();
   parts.summary = fmt::format("{}; {} tokens of {} ({})", text->summary(), corpus.stream.size(), parts.vocabulary,
                               corpus.tokens->kind());
   return parts;

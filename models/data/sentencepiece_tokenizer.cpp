@@ -5,6 +5,7 @@
 #include <sentencepiece_trainer.h>
 
 #include <algorithm>
+#include <cstdio>
 
 #include "models/data/sentencepiece_check.hpp"
 #include "models/data/utf8.hpp"
@@ -141,6 +142,12 @@ std::shared_ptr<const tokenizer> train_sentencepiece(std::string_view text, std:
     // The library puts its source line and the condition in brackets before the words.
     const std::string message = status.error_message();
     const std::size_t words = message.rfind("] ");
+    int required = 0;
+    if (const auto numbers = message.find("required_chars. ");
+        numbers != std::string::npos && std::sscanf(message.c_str() + numbers, "required_chars. %*d vs %d", &required) == 1)
+      throw input_error(fmt::format("data.tokenizer_vocabulary = {} is too small: bytes and the characters of this corpus "
+                                    "take {} pieces\nhelp: set it to {} or more; what is beyond becomes longer pieces",
+                                    vocabulary, required, required));
     throw input_error(fmt::format("cannot train a sentencepiece model of {} pieces on the corpus: {}", vocabulary,
                                   words == std::string::npos ? message : message.substr(words + 2)));
   }

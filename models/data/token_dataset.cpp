@@ -20,6 +20,7 @@ class token_dataset final : public dataset {
   std::int64_t vocabulary() const override { return parts_.vocabulary; }
   std::int64_t token_count(split part) const override { return stream(part).size(); }
   std::string summary() const override { return parts_.summary; }
+  std::string warning() const override { return parts_.warning; }
 
   std::int64_t sample_count(split part, std::int64_t context) const override {
     const std::int64_t count = token_count(part);

@@ -14,6 +14,7 @@ struct token_dataset_parts {
   digest content;  ///< of tokens and tokenizer
   data_settings::order_kind order = data_settings::order_kind::without_replacement;
   std::string summary;
+  std::string warning;
 };
 
 std::shared_ptr<const dataset> make_dataset(token_dataset_parts parts);

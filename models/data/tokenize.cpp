@@ -119,6 +119,17 @@ class chunk_encoder {
   const std::size_t chunks_max_ = 8 * threads_;
 };
 
+/// Throws what `tokens` finds wrong with the text, at its place in its document, of which chunks know nothing.
+void find_fault(const corpus& text, const tokenizer& tokens) {
+  text.for_each_document([&](std::string_view document, const std::string& place) {
+    try {
+      tokens.encode(document);
+    } catch (const input_error& fault) {
+      throw input_error(fmt::format("{}: {}", place, fault.what()));
+    }
+  });
+}
+
 }  // namespace
 
 std::shared_ptr<const tokenizer> make_tokenizer(const tokenizer_settings& settings, const corpus& text) {
@@ -152,7 +163,12 @@ void tokenize(const corpus& text, const tokenizer& tokens, token_cache_writer& o
   chunk_encoder encoder(tokens, out);
   std::int64_t done = 0;
   const auto flush = [&] {
-    encoder.flush();
+    try {
+      encoder.flush();
+    } catch (const input_error&) {
+      find_fault(text, tokens);
+      throw;
+    }
     progress(std::min(1.0, static_cast<double>(done) / static_cast<double>(text.size_bytes())));
   };
   text.for_each_document([&](std::string_view document, const std::string& place) {

@@ -81,6 +81,43 @@ TEST_CASE("a dry run says what a run would be, and leaves nothing behind") {
   CHECK(machine["memory_bytes"] > machine["job_bytes"]);
 }
 
+TEST_CASE("a run that this machine has not the memory for is not begun, and a dry run says so") {
+  const scratch_folder folder;
+  prepare(folder);
+  const std::vector<std::string> huge{"train", "small.toml", "training.batch=1000000", "model.layers=1000"};
+  auto dry_arguments = huge;
+  dry_arguments.push_back("--dry-run");
+  const auto dry = run(folder, dry_arguments);
+  CAPTURE(dry.err);
+  CHECK(dry.code == 0);
+  CHECK(dry.err.find("warning: this run needs ") != std::string::npos);
+  const auto real = run(folder, huge);
+  CHECK(real.code == 2);
+  CHECK(real.err.find("too little\nhelp: activations take ") != std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(folder.path() / "runs"));
+}
+
+TEST_CASE("training that diverges exits with 7, and tells machines as every failure is told") {
+  const scratch_folder folder;
+  prepare(folder);
+  const std::vector<std::string> diverging{"train", "small.toml", "optimizer.kind=sgd", "optimizer.learning_rate=1e30",
+                                           "training.clip=0"};
+  auto told = diverging;
+  told.push_back("--json");
+  const auto [code, out, err] = run(folder, told);
+  CHECK(code == 7);
+  CHECK(err.find("error: training diverged: the loss of lane 0 is ") != std::string::npos);
+  CHECK(lines_of(out).back()["kind"] == "failure");
+  CHECK(lines_of(read_file(folder.path() / "runs" / "small" / "events.jsonl")).back()["message"] ==
+        lines_of(out).back()["message"]);
+
+  const auto early = run(folder, {"train", "small.toml", "--force", "--json", "data.path=nowhere.txt"});
+  CHECK(early.code == 3);
+  REQUIRE(lines_of(early.out).size() == 1);
+  CHECK(lines_of(early.out)[0]["kind"] == "failure");
+  CHECK(lines_of(early.out)[0]["message"].get<std::string>().find("nowhere.txt") != std::string::npos);
+}
+
 TEST_CASE("every example of a run file parses and dry-runs") {
   const scratch_folder folder;
   prepare(folder);
@@ -143,6 +180,13 @@ TEST_CASE("a run tells machines on stdout and keeps what it told; it can be resu
   CAPTURE(resumed.err);
   REQUIRE(resumed.code == 0);
   CHECK(lines_of(resumed.out).back()["first_step"] == 10);
+  CHECK(resumed.err.find("warning") == std::string::npos);
+  const auto reseeded = run(folder, {"train", "small.toml", "--resume", "training.steps=20", "training.seed=7"});
+  CHECK(reseeded.code == 0);
+  CHECK(reseeded.err.find("warning: 'training.seed' = 7, but it was 1337 until here") != std::string::npos);
+  const auto other = run(folder, {"train", "small.toml", "--resume", "training.steps=20", "optimizer.kind=lion"});
+  CHECK(other.code == 2);
+  CHECK(other.err.find("'optimizer.kind' = \"lion\": the cut holds the state of \"adamw\"") != std::string::npos);
   CHECK(steps().back() == 20);
   CHECK(run(folder, {"train", "small.toml", "--force", "--quiet"}).code == 0);
   CHECK(steps().size() == 20);
@@ -201,6 +245,11 @@ TEST_CASE("a run that is done is resumed to nothing more") {
   CAPTURE(again.err);
   REQUIRE(again.code == 0);
   CHECK(lines_of(again.out).back()["steps"] == 20);
+  for (const auto* key : {"last_loss", "best_loss", "last_cut", "last_evaluation", "best_evaluation"}) {
+    CAPTURE(key);
+    CHECK_FALSE(lines_of(first.out).back()[key].is_null());
+    CHECK(lines_of(again.out).back()[key] == lines_of(first.out).back()[key]);
+  }
   CHECK(lines_of(again.out).back()["fingerprint"] == lines_of(first.out).back()["fingerprint"]);
 }
 

@@ -77,6 +77,8 @@ TEST_CASE("quantities have three digits that count") {
   CHECK(format_quantity(12'340) == "12.3k");
   CHECK(format_quantity(123'400) == "123k");
   CHECK(format_quantity(124'439'808) == "124M");
+  CHECK(format_flops(185'000) == "185 kFLOP");
+  CHECK(format_flops(4.34e11) == "434 GFLOP");
   CHECK(format_bytes(512) == "512 B");
   CHECK(format_bytes(9'662'464) == "9.66 MB");
   CHECK(format_bytes(1.5e15) == "1500 TB");

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include "tests/cli/files.hpp"
 
@@ -96,9 +97,13 @@ TEST_CASE("combinations that cannot work are errors at their place") {
         "run.toml:4:15: the learning rate would reach its minimum at step 100, before it begins to fall at step 200");
   CHECK(fault("[runtime]\ndevice = \"cuda:7\"\n").starts_with("run.toml:3:10: 'runtime.device' = \"cuda:7\""));
   CHECK(fault("[[chaos.kill]]\nactor = \"shard/0\"\n[[chaos.kill]]\nactor = \"shard/1\"\n")
-          .starts_with("run.toml:5:9: there is no actor \"shard/1\"\nhelp: actors of this run: shard/0 to shard/0"));
+          .starts_with("run.toml:5:9: there is no actor \"shard/1\"\nhelp: a similar one is shard/0; actors of this run: "
+                       "shard/0 to shard/0"));
   CHECK(fault("[chaos]\nactors = [\"replica/0\", \"replic/0\"]\n")
           .starts_with("run.toml:3:24: there is no actor \"replic/0\""));
+  for (const auto* outside : {"../evil", "/tmp/evil", "..", "a/../../evil"})
+    CHECK(load(folder, minimal, {fmt::format("name={}", outside)}).errors.find("outside of runs/") != std::string::npos);
+  CHECK(load(folder, minimal, {"name=group/a"}).run.directory == "runs/group/a");
   CHECK(fault("data.validation_fraction = 0\n").find("so there is nothing to evaluate on") != std::string::npos);
 }
 
@@ -151,6 +156,13 @@ TEST_CASE("what a run resolved to reads back the same, without warnings") {
 
 TEST_CASE("chaos that cannot be read is refused") {
   const scratch_folder folder;
+  CHECK(load(folder, minimal, {}, {"checkpoint_writer@5"}).errors == "");
+  CHECK(load(folder, minimal, {}, {"shard/0@1", "checkpoint_writr@5"})
+          .errors.starts_with("command line: '--chaos checkpoint_writr@5': there is no actor \"checkpoint_writr\"\n"
+                              "help: a similar one is checkpoint_writer; actors of this run: "));
+  CHECK(load(folder, minimal, {}, {"shard/0@5000"})
+          .warnings.find("command line: '--chaos shard/0@5000': the kill at step 5000 comes too late") !=
+        std::string::npos);
   for (const auto* wrong : {"shard/0", "shard/0@", "@3", "shard/0@x", "shard/0@-1", "random:", "random:2",
                             "random:0.1:x", "shard/0@1,", "shard/0@1:", "shard/0@1:boom", "shard/0@:wedge", ""}) {
     CAPTURE(wrong);

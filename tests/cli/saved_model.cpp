@@ -55,8 +55,22 @@ TEST_CASE("generate names what is wrong") {
   const trained run;
   CHECK(run.run({"generate", "runs/other"}).code == 3);
   CHECK(run.run({"generate", "cache"}).err.find("holds no good checkpoint") != std::string::npos);
-  CHECK(run.run({"generate", "runs/small", "--temperature", "-1"}).code == 2);
-  CHECK(run.run({"generate", "runs/small", "--top-p", "1.5"}).code == 2);
+  const auto misused = [&](const std::vector<std::string>& arguments) {
+    const auto [code, out, err] = run.run(arguments);
+    CHECK(code == 2);
+    CHECK(out == "");
+    return err.substr(0, err.find('\n'));
+  };
+  CHECK(misused({"generate", "runs/small", "--temperature", "-1"}) ==
+        "error: --temperature: found -1, expected 0 or more");
+  CHECK(misused({"generate", "runs/small", "--top-k", "-2"}) == "error: --top-k: found -2, expected 0 or more");
+  for (const auto* wrong : {"0", "1.5", "nan"})
+    CHECK(misused({"generate", "runs/small", "--prompt", "1", "--top-p", wrong}) ==
+          fmt::format("error: --top-p: found {}, expected more than 0 and at most 1", wrong));
+  CHECK(misused({"generate", "runs/small", "--threads", "100000"}) ==
+        "error: --threads: found 100000, expected 1 to 1024");
+  CHECK(misused({"eval", "runs/small", "--threads", "0"}) == "error: --threads: found 0, expected 1 to 1024");
+  CHECK(misused({"eval", "runs/small", "--batch", "0"}) == "error: --batch: found 0, expected 1 or more");
   const auto unknown = run.run({"generate", "runs/small", "--prompt", "Ж"});
   CHECK(unknown.code == 3);
   CHECK(unknown.err.find("Ж") != std::string::npos);
@@ -137,6 +151,16 @@ TEST_CASE("export and import give the same model, which trains further") {
     CAPTURE(imported.err);
     REQUIRE(imported.code == 0);
     CHECK(run.run({"import", "exported", "runs/again"}).code == 2);
+    const auto without_text = run.run({"eval", "runs/again"});
+    CHECK(without_text.code == 2);
+    CHECK(without_text.err.find("help: name one with --data FILE") != std::string::npos);
+    if (std::string(kind) == "gpt2") {
+      for (const auto* tokenizer : {"tokenizer.json", "tokenizer.model"})
+        std::filesystem::remove(run.folder.path() / "exported" / tokenizer);
+      CHECK(run.run({"import", "exported", "runs/mute"}).code == 0);
+      CHECK(run.run({"generate", "runs/mute"}).err.find("it was imported from a folder without one") !=
+            std::string::npos);
+    }
     const std::vector<std::string> generate{"--prompt", "1", "--tokens", "30", "--temperature", "0"};
     CHECK(run.run(std::vector<std::string>{"generate", "runs/again"} + generate).out ==
           run.run(std::vector<std::string>{"generate", "runs/small"} + generate).out);

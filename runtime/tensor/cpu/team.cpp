@@ -1,6 +1,11 @@
 #include "runtime/tensor/cpu/team.hpp"
 
 #include <chrono>
+#include <system_error>
+
+#include <fmt/format.h>
+
+#include "runtime/error.hpp"
 
 namespace troupe::cpu {
 
@@ -19,11 +24,20 @@ void pause() noexcept {
 }  // namespace
 
 team::team(int threads) {
-  for (int member = 1; member < threads; ++member)
-    helpers_.emplace_back([this, member] { help(member); });
+  try {
+    for (int member = 1; member < threads; ++member)
+      helpers_.emplace_back([this, member] { help(member); });
+  } catch (const std::system_error& fault) {
+    const auto started = helpers_.size();
+    end();
+    throw troupe::system_error(fmt::format("cannot start thread {} of {}: {}\nhelp: use fewer threads", started + 2,
+                                           threads, fault.code().message()));
+  }
 }
 
-team::~team() {
+team::~team() { end(); }
+
+void team::end() noexcept {
   stop_ = true;
   ++bell_;
   bell_.notify_all();

@@ -45,6 +45,7 @@ class flush_subnormals {
 /// Used by one thread at a time.
 class team {
  public:
+  /// Throws system_error where the system does not give so many threads.
   explicit team(int threads);
   ~team();
   team(const team&) = delete;
@@ -81,6 +82,7 @@ class team {
  private:
   using call = void (*)(void* context, std::int64_t task, int member);
 
+  void end() noexcept;
   void share(std::int64_t tasks, call body, void* context);
   void take_tasks(int member) noexcept;
   void help(int member) noexcept;

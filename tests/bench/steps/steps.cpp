@@ -86,7 +86,7 @@ double time_bare_loop(const step_program& of, double budget) {
     for (std::size_t i = 0; i < space.size(); ++i)
       gradients[0].push_back(work.take_gradient(i));
     work.release();
-    const auto squares = shard.sum_lanes(gradients, true);
+    const auto squares = shard.sum_lanes(gradients);
     double sum = 0.0;
     for (const auto square : squares)
       sum += square;

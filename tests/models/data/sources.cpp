@@ -1,3 +1,6 @@
+#include <sys/fsuid.h>
+#include <unistd.h>
+
 #include <doctest/doctest.h>
 
 #include <cstdint>
@@ -6,6 +9,7 @@
 
 #include "models/data/dataset.hpp"
 #include "models/data/sentencepiece_tokenizer.hpp"
+#include "models/data/tokenizer.hpp"
 #include "tests/models/data/expect_error.hpp"
 #include "tests/models/data/reading.hpp"
 
@@ -148,6 +152,37 @@ TEST_CASE("a folder is read in the order of paths, with documents kept apart") {
 
   settings.glob = "*.cpp";
   CHECK(contains(refused(settings), "no text in this folder"));
+}
+
+TEST_CASE("a file of a folder that cannot be read is left out with a warning, unless there is no other") {
+  const corpus_folder folder;
+  folder.write("in/a.txt", "first");
+  std::filesystem::permissions(folder.write("in/b.txt", "secret"), std::filesystem::perms::none);
+  std::filesystem::permissions(folder.write("in/c.txt", "secret"), std::filesystem::perms::none);
+  folder.write("cache/.keep", "");
+  for (const auto* each : {"", "in", "cache"})
+    std::filesystem::permissions(folder / each, std::filesystem::perms::all);
+  auto settings = settings_for(folder / "in", folder);
+  settings.validation_fraction = 0;
+  setfsuid(65534);  // root may read everything
+  const auto data = open_dataset(settings, 2);
+  settings.glob = "b.txt";
+  const auto nothing = refused(settings);
+  setfsuid(geteuid());
+  CHECK(text_of(*data, split::train) == "first");
+  CHECK(contains(data->warning(), "2 files are left out that cannot be read, the first: " + folder / "in/b.txt"));
+  CHECK(contains(nothing, "no text in this folder"));
+  CHECK(contains(nothing, "1 that cannot be read, such as " + folder / "in/b.txt"));
+}
+
+TEST_CASE("an unknown character is named with its file and its place there, however far it is into it") {
+  const corpus_folder folder;
+  std::string text;
+  for (int line = 1; line <= 30'000; ++line)
+    text += line == 20'000 ? "abé\n" : "abc\n";
+  auto settings = settings_for(folder.write("t.txt", text), folder);
+  CHECK(contains(message_of([&] { open_dataset(settings, 2, {}, make_character_tokenizer("abc\n")); }),
+                 "t.txt: the character 'é' (U+00E9) at byte 79998 (line 20000, column 3) is not among the 4"));
 }
 
 TEST_CASE("JSON lines: the named field of each") {

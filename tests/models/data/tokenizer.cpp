@@ -122,7 +122,7 @@ TEST_CASE("sentencepiece: lines longer than the trainer takes are still learned 
 
 TEST_CASE("sentencepiece: what cannot be trained or loaded is an error") {
   CHECK(contains(message_of([] { train_sentencepiece("a b c", 10'000); }), "Vocabulary size too high (10000)"));
-  CHECK(contains(message_of([] { train_sentencepiece(some_text(), 100); }), "smaller than required_chars"));
+  CHECK(contains(message_of([] { train_sentencepiece(some_text(), 100); }), "data.tokenizer_vocabulary = 100 is too small"));
   CHECK(contains(message_of([] { train_sentencepiece("\n\n", 300); }), "no text"));
   CHECK(contains(message_of([] { train_sentencepiece("abc\xFF", 300); }), "not UTF-8 at byte 3"));
   CHECK(contains(message_of([] { load_sentencepiece("not a model"); }), "no sentencepiece model"));

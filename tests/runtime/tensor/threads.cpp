@@ -2,10 +2,17 @@
 
 #include <doctest/doctest.h>
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <fstream>
+#include <string>
 #include <thread>
 
 #include "kernel_run.hpp"
+#include "runtime/error.hpp"
+#include "runtime/tensor/cpu/team.hpp"
 
 namespace troupe::tests {
 
@@ -64,6 +71,29 @@ TEST_CASE("an update that writes aside, past the caches where it is large, has t
     CHECK(std::ranges::equal(second_aside.elements<float>(), second.elements<float>()));
   }
 }
+
+#if !defined(__SANITIZE_ADDRESS__)  // which needs address space of its own
+TEST_CASE("more threads than the system gives are an error, and those that were started end") {
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_AS, &before) == 0);
+  std::size_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  auto little = before;
+  constexpr std::size_t a_few_stacks_bytes = 32 << 20;
+  little.rlim_cur = pages * static_cast<std::size_t>(sysconf(_SC_PAGESIZE)) + a_few_stacks_bytes;
+  REQUIRE(setrlimit(RLIMIT_AS, &little) == 0);
+  std::string said;
+  try {
+    const cpu::team team(100);
+  } catch (const system_error& fault) {
+    said = fault.what();
+  }
+  REQUIRE(setrlimit(RLIMIT_AS, &before) == 0);
+  CAPTURE(said);
+  CHECK(said.starts_with("cannot start thread "));
+  CHECK(said.find(" of 100: ") != std::string::npos);
+}
+#endif
 
 TEST_CASE("streams at work in other threads change no byte") {
   struct alone {

@@ -1,0 +1,44 @@
+#pragma once
+
+/// Checks of arguments that say their bounds as people write them; CLI11's own print those of the type.
+
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+namespace troupe {
+
+/// A number for which `holds`; `expected` ends the sentence "found X, expected ...".
+template <class Predicate>
+CLI::Validator number_check(Predicate holds, std::string expected) {
+  return CLI::Validator(
+    [holds, expected](std::string& text) -> std::string {
+      double found = std::numeric_limits<double>::quiet_NaN();
+      if (CLI::detail::lexical_cast(text, found) && std::isfinite(found) && holds(found))
+        return {};
+      return fmt::format("found {}, expected {}", text, expected);
+    },
+    "");
+}
+
+inline CLI::Validator at_least(double least) {
+  return number_check([=](double found) { return found >= least; }, fmt::format("{} or more", least));
+}
+
+inline CLI::Validator from_to(double least, double most) {
+  return number_check([=](double found) { return found >= least && found <= most; },
+                      fmt::format("{} to {}", least, most));
+}
+
+inline CLI::Validator above_to(double below, double most) {
+  return number_check([=](double found) { return found > below && found <= most; },
+                      fmt::format("more than {} and at most {}", below, most));
+}
+
+/// Of mathematics: as many as a run file may ask for.
+inline CLI::Validator threads_check() { return from_to(1, 1024); }
+
+}  // namespace troupe

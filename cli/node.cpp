@@ -71,19 +71,19 @@ class departure {
     notice_ = notice;
   }
 
-  /// From now on: how long it may take, and why. Without a notice it was a signal.
+  /// From now on: how long actors may take, so that the process has ended in time, and why. Without a notice it was a
+  /// signal.
   std::pair<std::chrono::milliseconds, std::string> now(double seconds_at_most) const {
     const std::lock_guard lock(mutex_);
     const auto milliseconds = [](auto time) { return std::chrono::duration_cast<std::chrono::milliseconds>(time); };
-    const auto most = milliseconds(std::chrono::duration<double>(seconds_at_most));
-    if (!notice_)
-      return {most, "it was told to"};
-    const auto left = milliseconds(notice_->deadline - clock::now());
-    return {std::clamp(left - to_end, std::chrono::milliseconds{0}, most), notice_->source};
+    auto left = milliseconds(std::chrono::duration<double>(seconds_at_most));
+    if (notice_)
+      left = std::clamp(milliseconds(notice_->deadline - clock::now()), std::chrono::milliseconds{0}, left);
+    return {left - std::min(to_end, left / 2), notice_ ? notice_->source : "it was told to"};
   }
 
  private:
-  static constexpr std::chrono::seconds to_end{2};  // for this process, once it is let go
+  static constexpr std::chrono::milliseconds to_end{2'000};  // for this process, once it is let go
 
   const interruption& signals_;
   mutable std::mutex mutex_;

@@ -14,8 +14,8 @@ namespace troupe {
 
 namespace {
 
-/// For actors to end when the node leaves.
-constexpr std::chrono::seconds wind_down{5};
+/// For actors to end when the node leaves. Of the time for a drain they get at most half.
+constexpr std::chrono::milliseconds wind_down{5'000};
 
 class agent {
  public:
@@ -107,7 +107,9 @@ class agent {
     hooks_.status->leaves();
     say("leaves", fmt::format("{}; asks to be let go within {} s", message.reason, message.within_ms / 1000));
     tell(self_, membership_, drain_request{post_->self(), message.within_ms, message.reason});
-    run_later(self_, std::chrono::milliseconds{message.within_ms}, [this] {
+    const std::chrono::milliseconds within{message.within_ms};
+    gone_by_ = self_->clock().now() + within;
+    run_later(self_, within - std::min(wind_down, within / 2), [this] {
       end({node_end::kind::released, "the deadline came before the head let this node go"});
     });
   }
@@ -158,8 +160,12 @@ class agent {
                                                            : make_error(errc::moved, "the node leaves");
     for (const auto& [name, who] : spawned_)
       send_exit(who.handle, reason);
+    auto patience = wind_down;
+    if (gone_by_)
+      patience = std::clamp(std::chrono::duration_cast<std::chrono::milliseconds>(*gone_by_ - self_->clock().now()),
+                            std::chrono::milliseconds{0}, wind_down);
     // Whoever is stuck in a handler does not keep the node.
-    run_later(self_, wind_down, [this] {
+    run_later(self_, patience, [this] {
       for (const auto& [name, who] : spawned_)
         hooks_.log({.event = "stuck",
                     .message = name + " does not end: it is left behind, stuck in a handler",
@@ -189,6 +195,7 @@ class agent {
   std::map<std::string, hosted> spawned_;  // by name: the latest
   bool met_ = false;
   bool told_ = false;
+  std::optional<caf::actor_clock::time_point> gone_by_;  // it drains
   std::optional<node_end> end_;
 };
 

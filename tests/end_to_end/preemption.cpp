@@ -47,6 +47,26 @@ TEST_CASE("preemption: notices of AWS and GCP drain nodes before their deadlines
   CHECK(stays->wait() == 0);
 }
 
+TEST_CASE("preemption: a drain that is stuck ends at its deadline, the process included") {
+  constexpr std::uint64_t steps = 1'000'000;
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, cluster_job(steps) + arguments{"--listen", "127.0.0.1:0", "--min-nodes", "2", "--chaos",
+                                                            "replica/0@50:wedge", "supervision.stall_after=600s"});
+  const auto endpoint = head_endpoint(folder);
+  const auto first = start_node(folder, endpoint, "first", {"--drain-within", "6"});
+  const auto second = start_node(folder, endpoint, "second", {"--drain-within", "6"});
+  REQUIRE(reaches(head, 49));
+  std::this_thread::sleep_for(std::chrono::seconds(1));  // the replica is in its handler
+  const auto asked = std::chrono::steady_clock::now();
+  for (const auto* node : {first.get(), second.get()})
+    node->signal(SIGTERM);
+  CHECK(first->wait() == 0);
+  CHECK(second->wait() == 0);
+  CHECK(std::chrono::steady_clock::now() - asked < std::chrono::seconds(7));  // with one for a busy machine
+  CHECK((says(first->err(), "event=stuck") || says(second->err(), "event=stuck")));
+}
+
 TEST_CASE("preemption: a node that dies in the middle of its drain is lost, not let go") {
   constexpr std::uint64_t steps = 2000;
   const scratch_folder folder;

@@ -75,8 +75,9 @@ TEST_CASE_FIXTURE(fake_slurm, "the Slurm script starts a head and nodes, and end
   CHECK(contains(notes(), "srun --no-kill --kill-on-bad-exit=0 --wait=0 troupe node at 20003\n"));
 }
 
-TEST_CASE_FIXTURE(fake_slurm, "a requeued job goes on from its cut") {
-  std::filesystem::create_directories(folder.path() / "runs/small/checkpoints/step-000000010");
+TEST_CASE_FIXTURE(fake_slurm, "a requeued job goes on with the run that it began") {
+  std::filesystem::create_directories(folder.path() / "runs/small");
+  std::ofstream(folder.path() / "runs/small/config.toml");
   CHECK(submit() == 6);
   CHECK(contains(notes(), "--run-dir runs/small --resume --listen"));
 }

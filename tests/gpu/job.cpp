@@ -120,7 +120,7 @@ TEST_CASE("a GPU that is lost under way ends the job, with the root cause") {
       fail(700);
   };
   CHECK_THROWS_WITH_AS(run_job(small_inputs(), settings, observer),
-                       doctest::Contains("an illegal memory access was encountered"), job_failed);
+                       doctest::Contains("an illegal memory access was encountered"), system_error);
   fail(0);
 }
 

@@ -2,7 +2,6 @@
 
 #include <chrono>
 #include <exception>
-#include <functional>
 #include <set>
 
 #include "actors/chaos.hpp"
@@ -31,8 +30,10 @@ struct writer_state {
   static inline const char* name = "checkpoint_writer";
 };
 
+bool owns_run(const job_context& context) { return !context.journal || context.journal->is_ours(); }
+
 void write(checkpoint_writer_actor::stateful_pointer<writer_state> self, const job_context& context,
-           const caf::actor& coordinator, const write_part& message, const std::function<bool()>& owns_run) {
+           const caf::actor& coordinator, const write_part& message) {
   auto& state = self->state;
   const auto begin = std::chrono::steady_clock::now();
   run_in_background([&] { state.size_bytes += context.store->write_shard(message.step, message.part); });
@@ -41,7 +42,7 @@ void write(checkpoint_writer_actor::stateful_pointer<writer_state> self, const j
     state.spent += std::chrono::steady_clock::now() - begin;
     return;
   }
-  if (!owns_run())
+  if (!owns_run(context))
     return;
   cut_manifest manifest;
   manifest.step = message.step;
@@ -60,29 +61,26 @@ checkpoint_writer_actor::behavior_type behave(checkpoint_writer_actor::stateful_
                                               const job_context_ptr& context, const caf::actor& coordinator) {
   keep_exceptions(self);
   obey_chaos(self);
-  // Whoever has taken the run over writes its cuts in the same folder.
-  const auto owns_run = [journal = context->journal] { return !journal || journal->is_ours(); };
-  if (owns_run())
-    context->store->discard_unpublished();
+  discard_unpublished(*context);
   return {
       [=](const write_part& message) {
         auto& state = self->state;
-        if (message.epoch < state.epoch || !owns_run())
+        if (message.epoch < state.epoch || !owns_run(*context))
           return;
         if (message.epoch > state.epoch || message.step != state.step) {
           if (!state.written.empty())
-            context->store->discard_unpublished();
+            discard_unpublished(*context);
           state.forget_cut();
           state.epoch = message.epoch;
           state.step = message.step;
         }
         try {
-          write(self, *context, coordinator, message, owns_run);
+          write(self, *context, coordinator, message);
         } catch (...) {
           const auto reason = to_error(std::current_exception());
           if (!is(reason, errc::system_failure))
             throw;
-          context->store->discard_unpublished();
+          discard_unpublished(*context);
           state.forget_cut();
           tell(self, coordinator, cut_failed{state.epoch, state.step, root_cause(reason)});
         }
@@ -91,6 +89,11 @@ checkpoint_writer_actor::behavior_type behave(checkpoint_writer_actor::stateful_
 }
 
 }  // namespace
+
+void discard_unpublished(const job_context& context) {
+  if (context.store && owns_run(context))
+    context.store->discard_unpublished();
+}
 
 caf::actor spawn_checkpoint_writer(caf::actor_system& system, job_context_ptr context, caf::actor coordinator) {
   return caf::actor_cast<caf::actor>(spawn_computing(system, behave, std::move(context), std::move(coordinator)));

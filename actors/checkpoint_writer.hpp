@@ -43,6 +43,10 @@ using checkpoint_writer_actor = caf::typed_actor<caf::reacts_to<write_part>>;
 /// discards what an earlier one left unpublished.
 caf::actor spawn_checkpoint_writer(caf::actor_system& system, job_context_ptr context, caf::actor coordinator);
 
+/// Removes what was left of cuts in the midst of being written, unless another process has taken the run over: it
+/// writes its cuts in the same folder.
+void discard_unpublished(const job_context& context);
+
 }  // namespace troupe
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::write_part)

@@ -106,8 +106,7 @@ class unfinished_cut {
   explicit unfinished_cut(job_context_ptr context) : context_(std::move(context)) {}
   ~unfinished_cut() {
     try {
-      if (context_->store)
-        context_->store->discard_unpublished();
+      discard_unpublished(*context_);
     } catch (const std::exception&) {
       // Whoever resumes tries again, and reports it.
     }

@@ -1,8 +1,7 @@
 #include "actors/job_journal.hpp"
 
 #include <random>
-#include <string_view>
-#include <vector>
+#include <string>
 
 #include <fmt/format.h>
 
@@ -27,18 +26,6 @@ journal_message read(const fs::path& file) {
   return decode_journal(sealed_file::open(file, file_kind::journal).message, file);
 }
 
-constexpr std::string_view draft_prefix = ".writing-journal-";
-
-/// What was being written when its head was killed. One that was only stopped, and goes on, cannot rename it any more.
-void remove_drafts(const fs::path& folder) {
-  std::vector<fs::path> drafts;
-  for (const auto& entry : fs::directory_iterator(folder))
-    if (entry.path().filename().string().starts_with(draft_prefix))
-      drafts.push_back(entry.path());
-  for (const auto& draft : drafts)
-    fs::remove(draft);
-}
-
 }  // namespace
 
 job_journal::job_journal(fs::path file, bool resume, bool flush, const std::function<void(const std::string&)>& warn)
@@ -53,7 +40,6 @@ job_journal::job_journal(fs::path file, bool resume, bool flush, const std::func
       warn(fmt::format("{}; the run goes on from its newest cut on disk, and what its nodes hold in memory is not used",
                        fault.what()));
     }
-  remove_drafts(file_.parent_path());
   const std::lock_guard lock(mutex_);
   write();
 }
@@ -90,7 +76,7 @@ void job_journal::note_cut(const cut_id& taken) {
 
 void job_journal::write() {
   const auto bytes = encode(journal_message{run_, head_, epoch_, in_memory_});
-  const auto draft = file_.parent_path() / (std::string{draft_prefix} + head_);  // no other process writes to it
+  const auto draft = file_.parent_path() / (".writing-journal-" + head_);  // no other process writes to it
   file_writer out(draft, sealed_size(0, bytes.size()), {});
   seal(out, file_kind::journal, bytes, flush_);
   rename_path(draft, file_, {});

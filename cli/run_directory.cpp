@@ -6,6 +6,8 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -25,6 +27,17 @@ constexpr auto summary_name = "summary.json";
 constexpr auto node_logs_name = "nodes";
 constexpr auto journal_name = "journal.bin";
 constexpr std::array run_files{configuration_name, metrics_name, summary_name, journal_name};
+constexpr std::string_view draft_prefix = ".writing-";  // job_journal's, too
+
+/// What was being written when its process was killed. One that was only stopped, and goes on, cannot rename it any more.
+void remove_drafts(const fs::path& folder) {
+  std::vector<fs::path> drafts;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (entry.path().filename().string().starts_with(draft_prefix))
+      drafts.push_back(entry.path());
+  for (const auto& draft : drafts)
+    fs::remove(draft);
+}
 
 }  // namespace
 
@@ -49,6 +62,7 @@ run_directory::run_directory(fs::path path, run_directory_mode mode) : path_(std
 void run_directory::open(const std::string& resolved_configuration) {
   fs::create_directories(path_);
   lock();
+  remove_drafts(path_);
   if (mode_ == run_directory_mode::force) {
     for (const auto* name : run_files)
       fs::remove(path_ / name);
@@ -88,7 +102,7 @@ void run_directory::write_summary(const nlohmann::json& summary) const {
 
 /// Aside first: a crash leaves the old file or the new one.
 void run_directory::write_file(const char* name, const std::string& text) const {
-  const auto aside = path_ / fmt::format(".writing-{}", name);
+  const auto aside = path_ / fmt::format("{}{}", draft_prefix, name);
   {
     std::ofstream file(aside, std::ios::binary | std::ios::trunc);
     if (!(file << text << std::flush))

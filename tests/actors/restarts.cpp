@@ -49,6 +49,7 @@ job_settings endless_settings() {
   settings.checkpoint.every = 5;
   settings.checkpoint.flush = false;
   settings.supervision.intensity = settings.supervision.fruitless_max = 1'000'000;
+  settings.supervision.backoff_first = 0ms;
   settings.chaos.probability = 0.3;
   settings.chaos.kills_max = 1'000'000'000;
   settings.chaos.actors = {"shard/0", "shard/1", "replica/0", "replica/1", "loader/0", "loader/1", "evaluator", "coordinator"};

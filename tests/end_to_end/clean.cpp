@@ -65,7 +65,8 @@ struct job {
 
 /// Nothing but the run, what the tests themselves put there, and the corpus' tokens, which the next run is to find.
 void require_files(const scratch_folder& folder, const names& of_the_run) {
-  CHECK(names_in(run_folder(folder)) == of_the_run);
+  const auto found = names_in(run_folder(folder));
+  CHECK_MESSAGE(found == of_the_run, fmt::format("{} instead of {}", fmt::join(found, " "), fmt::join(of_the_run, " ")));
   for (const auto& name : names_in(folder.path()))
     CHECK_MESSAGE((names{"runs", "cache", "text.txt", "small.toml"}.contains(name) || name.ends_with("out") ||
                    name.ends_with("err")),

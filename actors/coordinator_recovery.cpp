@@ -160,7 +160,7 @@ void coordinator::restore_all() {
     meet_survivors();
   auto step = kept_.newest_of_all();
   std::vector<shard_origin> on_disk;
-  if (newest_on_disk() > step)  // in part it may be in memory all the same
+  if (newest_on_disk() > step) {  // in part it may be in memory all the same
     if (const auto found = read_newest(); found && found->manifest.step >= step) {
       step = found->manifest.step;
       on_disk = split_cut(*found, context_->model().parameters(), context_->layout);
@@ -168,6 +168,7 @@ void coordinator::restore_all() {
       throw input_error(fmt::format("{}: none of the {} checkpoints is good; put one back, or start over in another folder",
                                     context_->inputs.checkpoints.string(), context_->store->steps().size()));
     }
+  }
   const auto from = step.value_or(0);
   if (!survivors_.empty() && !kept_.newest_of_all())
     probe("recovery: a cut outlived the last head in part only");

@@ -87,9 +87,9 @@ class process {
   }
 
   /// The exit code; beyond 1000 the signal that ended it.
-  int wait() const {
+  int wait(std::chrono::milliseconds within = long_enough) const {
     INFO(err());
-    REQUIRE_MESSAGE(comes_true([&] { return ended(); }), "the process does not end");
+    REQUIRE_MESSAGE(comes_true([&] { return ended(); }, within), "the process does not end");
     return *code_;
   }
 

@@ -49,6 +49,9 @@ class checker {
     if (run_.data.path.empty())
       error("data.path", "add path = \"FILE\" to [data], or data.path=FILE on the command line",
             "'data.path' is missing: there is nothing to train on");
+    if (run_.data.tokens.algorithm == tokenizer_settings::kind::byte_pairs && run_.data.tokens.model.empty())
+      error("data.tokenizer_model", "add tokenizer_model = \"tokenizer.json\" to [data]; GPT-2's and Llama 3's come with the models",
+            "'data.tokenizer_model' is missing: \"byte_pairs\" are read, not trained");
     const auto& evaluation = run_.job.evaluation;
     if (run_.data.validation_fraction == 0.0 && evaluation.batches > 0)
       error("data.validation_fraction", "set evaluation.batches = 0, or leave a fraction for validation",
@@ -111,7 +114,7 @@ class checker {
        {"schedule.minimum_ratio", run_.job.schedule.shape != schedule_settings::kind::constant},
        {"schedule.decay_steps", run_.job.schedule.shape != schedule_settings::kind::constant},
        {"model.rotary_theta", run_.model.positions == transformer_settings::position_kind::rotary},
-       {"data.tokenizer_model", run_.data.tokens.algorithm == tokenizer_settings::kind::sentencepiece}}};
+       {"data.tokenizer_model", run_.data.tokens.reads_model()}}};
     for (const auto& [key, effective] : read)
       if (!effective && given(key))
         warn(key, "", "'{}' has no effect with the kind that was chosen", key);

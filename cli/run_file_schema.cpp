@@ -46,7 +46,7 @@ void describe_data(schema& root, data_settings& data) {
   t.key("file_bytes_max", data.file_bytes_max, "folder: larger files are left out", at_least(1));
   t.key("field", data.field, "json_lines: the field that holds the text");
   t.key("tokenizer", data.tokens.algorithm, "how text becomes tokens");
-  t.key("tokenizer_model", data.tokens.model, "sentencepiece: a model file; empty: train one on the text");
+  t.key("tokenizer_model", data.tokens.model, "sentencepiece: a model file; empty: train one on the text. byte_pairs: a tokenizer.json, as GPT-2's");
   t.key("tokenizer_vocabulary", data.tokens.vocabulary, "sentencepiece: pieces of a trained model",
         from_to(2, 1 << 20));
   t.key("order", data.order, "of samples");

@@ -54,7 +54,7 @@ template <>
 struct enum_names<tokenizer_settings::kind> {
   using e = tokenizer_settings::kind;
   static constexpr std::pair<e, std::string_view> all[] = {
-    {e::bytes, "bytes"}, {e::characters, "characters"}, {e::sentencepiece, "sentencepiece"}};
+    {e::bytes, "bytes"}, {e::characters, "characters"}, {e::sentencepiece, "sentencepiece"}, {e::byte_pairs, "byte_pairs"}};
 };
 
 template <>

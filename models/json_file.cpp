@@ -1,4 +1,4 @@
-#include "models/formats/json_file.hpp"
+#include "models/json_file.hpp"
 
 #include <algorithm>
 #include <fstream>

@@ -6,7 +6,6 @@
 
 #include "models/data/corpus.hpp"
 #include "models/data/path_pattern.hpp"
-#include "models/data/sentencepiece_tokenizer.hpp"
 #include "models/data/token_dataset.hpp"
 #include "models/data/token_shards.hpp"
 #include "models/data/tokenize.hpp"
@@ -115,11 +114,11 @@ token_dataset_parts read_shards(const data_settings& settings) {
   if (parts.vocabulary > std::numeric_limits<std::int32_t>::max())
     throw input_error(fmt::format("{}: token {} in the shards, expected 31 bits; is this another format?",
                                   settings.path, largest));
-  if (settings.tokens.algorithm == tokenizer_settings::kind::sentencepiece && !settings.tokens.model.empty()) {
-    parts.tokens = load_sentencepiece_file(settings.tokens.model);
+  if (settings.tokens.reads_model() && !settings.tokens.model.empty()) {
+    parts.tokens = load_tokenizer_model(settings.tokens);
     parts.vocabulary = parts.tokens->size();
     if (largest >= parts.vocabulary)
-      throw input_error(fmt::format("{}: token {} in the shards, but the model {} has only {} pieces", settings.path,
+      throw input_error(fmt::format("{}: token {} in the shards, but the tokenizer {} has only {}", settings.path,
                                     largest, settings.tokens.model, parts.vocabulary));
   }
   if (shards.validation.size() == 0) {

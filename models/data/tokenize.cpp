@@ -7,6 +7,7 @@
 #include <future>
 #include <thread>
 
+#include "models/data/byte_pair_tokenizer.hpp"
 #include "models/data/sentencepiece_tokenizer.hpp"
 #include "models/data/utf8.hpp"
 #include "runtime/checkpoint/mapped_file.hpp"
@@ -20,11 +21,24 @@ constexpr std::size_t chunk_bytes_max = 1 << 16;      // of text that is encoded
 constexpr std::size_t training_bytes_max = 4 << 20;   // of text that a sentencepiece model is trained on
 constexpr std::size_t excerpt_bytes_max = 1 << 12;    // of each of the pieces that make up that text
 
+bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+/// Where the last line of `text` begins that is neither indented nor follows an empty one: byte pairs have tokens for
+/// several spaces, newlines among them. 0 where there is none.
+std::size_t last_break(std::string_view text) {
+  for (auto at = text.rfind('\n'); at != std::string_view::npos && at > 0; at = text.rfind('\n', at - 1))
+    if (at + 1 < text.size() && !is_space(text[at + 1]) && !is_space(text[at - 1]))
+      return at + 1;
+  return 0;
+}
+
 /// Cuts off the head of `text`: whole lines of up to `bytes_max` together, or characters where a line is longer.
 std::string_view take_head(std::string_view& text, std::size_t bytes_max) {
   std::size_t size = text.size();
   if (size > bytes_max) {
-    size = text.substr(0, bytes_max).rfind('\n') + 1;
+    size = last_break(text.substr(0, bytes_max));
+    if (size == 0)
+      size = text.substr(0, bytes_max).rfind('\n') + 1;
     if (size == 0)
       for (size = bytes_max; size > 1 && (text[size] & 0xC0) == 0x80;)
         --size;
@@ -139,16 +153,27 @@ std::shared_ptr<const tokenizer> make_tokenizer(const tokenizer_settings& settin
     case tokenizer_settings::kind::characters:
       return make_character_tokenizer(alphabet_of(text));
     case tokenizer_settings::kind::sentencepiece:
+      if (settings.model.empty())
+        return train_sentencepiece(training_text(text), settings.vocabulary);
+      break;
+    case tokenizer_settings::kind::byte_pairs:
       break;
   }
-  return settings.model.empty() ? train_sentencepiece(training_text(text), settings.vocabulary)
-                                : load_sentencepiece_file(settings.model);
+  return load_tokenizer_model(settings);
+}
+
+std::shared_ptr<const tokenizer> load_tokenizer_model(const tokenizer_settings& settings) {
+  if (settings.algorithm == tokenizer_settings::kind::sentencepiece)
+    return load_sentencepiece_file(settings.model);
+  if (settings.model.empty())
+    throw input_error("data.tokenizer_model is not set; name the tokenizer.json that holds the byte pairs");
+  return load_byte_pairs_file(settings.model);
 }
 
 digest identity(const tokenizer_settings& settings) {
   content_hash hash;
   hash.add(static_cast<std::uint64_t>(settings.algorithm));
-  if (settings.algorithm == tokenizer_settings::kind::sentencepiece) {
+  if (settings.reads_model()) {
     if (settings.model.empty())
       hash.add(static_cast<std::uint64_t>(settings.vocabulary)).add(std::uint64_t{training_bytes_max});
     else

@@ -13,6 +13,9 @@ namespace troupe {
 /// The tokenizer that the settings name, made from the corpus where they ask for that.
 std::shared_ptr<const tokenizer> make_tokenizer(const tokenizer_settings& settings, const corpus& text);
 
+/// The tokenizer of the file `settings.model`. REQUIRES: settings.reads_model().
+std::shared_ptr<const tokenizer> load_tokenizer_model(const tokenizer_settings& settings);
+
 /// Names what `make_tokenizer` makes of a given corpus.
 digest identity(const tokenizer_settings& settings);
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "models/data/byte_pair_tokenizer.hpp"
 #include "models/data/sentencepiece_tokenizer.hpp"
 #include "runtime/error.hpp"
 
@@ -17,8 +18,10 @@ std::shared_ptr<const tokenizer> deserialize_tokenizer(std::string_view kind, st
     return make_character_tokenizer(bytes);
   if (kind == "sentencepiece")
     return load_sentencepiece(bytes);
-  throw input_error(
-    fmt::format("unknown kind of tokenizer '{}'; known are 'bytes', 'characters' and 'sentencepiece'", kind));
+  if (kind == "byte_pairs")
+    return load_byte_pairs(bytes);
+  throw input_error(fmt::format(
+    "unknown kind of tokenizer '{}'; known are 'bytes', 'characters', 'sentencepiece' and 'byte_pairs'", kind));
 }
 
 }  // namespace troupe

@@ -10,10 +10,13 @@
 namespace troupe {
 
 struct tokenizer_settings {
-  enum class kind : std::uint8_t { bytes, characters, sentencepiece };
+  enum class kind : std::uint8_t { bytes, characters, sentencepiece, byte_pairs };
   kind algorithm = kind::characters;
-  std::string model;                  ///< sentencepiece: a model file to load; empty: train one on the corpus
-  std::int64_t vocabulary = 1024;     ///< sentencepiece: pieces of a trained model
+  /// sentencepiece: a model file to load; empty: train one on the corpus. byte_pairs: a tokenizer.json.
+  std::string model;
+  std::int64_t vocabulary = 1024;  ///< sentencepiece: pieces of a trained model
+
+  bool reads_model() const noexcept { return algorithm == kind::sentencepiece || algorithm == kind::byte_pairs; }
 };
 
 /// Text to tokens and back. Immutable; thread safe.

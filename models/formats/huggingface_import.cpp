@@ -10,7 +10,7 @@
 #include "models/formats/huggingface_config.hpp"
 #include "models/formats/huggingface_names.hpp"
 #include "models/formats/huggingface_tokenizer.hpp"
-#include "models/formats/json_file.hpp"
+#include "models/json_file.hpp"
 #include "models/formats/safetensors.hpp"
 #include "runtime/error.hpp"
 

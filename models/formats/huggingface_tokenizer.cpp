@@ -5,9 +5,11 @@
 #include <fmt/format.h>
 #include <sentencepiece_processor.h>
 
+#include "models/data/byte_level.hpp"
+#include "models/data/byte_pair_tokenizer.hpp"
 #include "models/data/sentencepiece_tokenizer.hpp"
 #include "models/data/utf8.hpp"
-#include "models/formats/json_file.hpp"
+#include "models/json_file.hpp"
 #include "runtime/error.hpp"
 
 namespace troupe {
@@ -15,68 +17,26 @@ namespace troupe {
 namespace {
 
 namespace fs = std::filesystem;
+using nlohmann::json;
 using nlohmann::ordered_json;
 
 constexpr const char* tokenizers_file = "tokenizer.json";    // of the tokenizers library
 constexpr const char* sentencepiece_file = "tokenizer.model";
-constexpr const char* end_of_text = "<|endoftext|>";
-
-/// How GPT-2 writes bytes in a vocabulary: those that print stand for themselves, the others for code points from
-/// 256 on.
-std::string printable(int byte) {
-  const auto prints = [](int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174; };
-  int value = byte;
-  if (!prints(byte)) {
-    value = 256;
-    for (int b = 0; b < byte; ++b)
-      value += !prints(b);
-  }
-  std::string out;
-  utf8::append(out, static_cast<char32_t>(value));
-  return out;
-}
-
-ordered_json tokenizer_json(ordered_json model, ordered_json pre_tokenizer, ordered_json decoder) {
-  return {{"version", "1.0"},
-          {"truncation", nullptr},
-          {"padding", nullptr},
-          {"added_tokens", ordered_json::array()},
-          {"normalizer", nullptr},
-          {"pre_tokenizer", std::move(pre_tokenizer)},
-          {"post_processor", nullptr},
-          {"decoder", std::move(decoder)},
-          {"model", std::move(model)}};
-}
 
 /// Byte pairs without any pair.
-ordered_json bytes_json() {
-  ordered_json vocabulary;
+json bytes_json() {
+  json vocabulary;
   for (int byte = 0; byte < 256; ++byte)
-    vocabulary[printable(byte)] = byte;
-  const ordered_json byte_level{
-      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", false}, {"use_regex", false}};
-  auto out = tokenizer_json({{"type", "BPE"},
-                             {"dropout", nullptr},
-                             {"unk_token", nullptr},
-                             {"continuing_subword_prefix", nullptr},
-                             {"end_of_word_suffix", nullptr},
-                             {"fuse_unk", false},
-                             {"vocab", std::move(vocabulary)},
-                             {"merges", ordered_json::array()}},
-                            byte_level, byte_level);
-  out["added_tokens"].push_back({{"id", 256},
-                                 {"content", end_of_text},
-                                 {"single_word", false},
-                                 {"lstrip", false},
-                                 {"rstrip", false},
-                                 {"normalized", false},
-                                 {"special", true}});
+    vocabulary[byte_level(std::string(1, static_cast<char>(byte)))] = byte;
+  auto out = tokenizer_json(byte_pairs_json(std::move(vocabulary), json::array()), byte_level_json(false),
+                            byte_level_json(false));
+  out["added_tokens"].push_back(special_token_json(256, end_of_text));
   return out;
 }
 
 /// Words of one character each.
-ordered_json characters_json(std::string_view alphabet) {
-  auto vocabulary = ordered_json::object();
+json characters_json(std::string_view alphabet) {
+  auto vocabulary = json::object();
   for (std::size_t at = 0; at < alphabet.size();) {
     const auto size = utf8::decode(alphabet, at)->size_bytes;
     const auto id = vocabulary.size();
@@ -126,11 +86,14 @@ void write_huggingface_tokenizer(const tokenizer& tokens, std::int64_t context, 
     write_bytes(folder / sentencepiece_file, model);
     fs::remove(folder / tokenizers_file);
   } else {
-    const bool is_bytes = tokens.kind() == "bytes";
+    const auto file = tokens.kind() == "bytes"        ? bytes_json()
+                      : tokens.kind() == "characters" ? characters_json(tokens.serialize())
+                                                      : json::parse(tokens.serialize());
     config["tokenizer_class"] = "PreTrainedTokenizerFast";
-    if (is_bytes)
-      config["eos_token"] = end_of_text;
-    write_json_file(folder / tokenizers_file, is_bytes ? bytes_json() : characters_json(tokens.serialize()));
+    for (const auto& special : file["added_tokens"])
+      if (special["id"] == tokens.end_of_document())
+        config["eos_token"] = special["content"];
+    write_bytes(folder / tokenizers_file, file.dump(2) + "\n");
     fs::remove(folder / sentencepiece_file);
   }
   config["clean_up_tokenization_spaces"] = false;
@@ -149,20 +112,23 @@ std::shared_ptr<const tokenizer> read_huggingface_tokenizer(const fs::path& fold
   }
   // Ours are recognised by being what we would write.
   const auto found = read_json_file(file);
-  if (found == nlohmann::json(bytes_json()))
+  if (found == bytes_json())
     return make_byte_tokenizer();
   const auto model = found.find("model");
-  if (model != found.end() && model->is_object() && model->value("type", nlohmann::json()) == "WordLevel" &&
+  if (model != found.end() && model->is_object() && model->value("type", json()) == "WordLevel" &&
       model->contains("vocab") && (*model)["vocab"].is_object() && !(*model)["vocab"].empty()) {
     std::string alphabet;
     for (const auto& [word, id] : (*model)["vocab"].items())
       alphabet += word;
-    if (found == nlohmann::json(characters_json(make_character_tokenizer(alphabet)->serialize())))
+    if (found == characters_json(make_character_tokenizer(alphabet)->serialize()))
       return make_character_tokenizer(alphabet);
   }
-  note = fmt::format("{}: tokenizers of this kind are not supported; the model comes without a tokenizer",
-                     file.string());
-  return nullptr;
+  try {
+    return load_byte_pairs_file(file.string());
+  } catch (const input_error& fault) {
+    note = fmt::format("{}; the model comes without a tokenizer", fault.what());
+    return nullptr;
+  }
 }
 
 }  // namespace troupe

@@ -9,7 +9,7 @@
 
 #include <fmt/format.h>
 
-#include "models/formats/json_file.hpp"
+#include "models/json_file.hpp"
 #include "runtime/checkpoint/mapped_file.hpp"
 #include "runtime/error.hpp"
 

@@ -1,6 +1,6 @@
 #include "models/formats/huggingface.hpp"
 #include "models/formats/huggingface_config.hpp"
-#include "models/formats/json_file.hpp"
+#include "models/json_file.hpp"
 #include "models/formats/safetensors.hpp"
 #include "tests/fuzz/fuzz.hpp"
 

@@ -1,14 +1,17 @@
 #include <fstream>
 #include <iterator>
 
+#include "models/data/byte_pair_tokenizer.hpp"
 #include "models/formats/huggingface_tokenizer.hpp"
 #include "tests/fuzz/fuzz.hpp"
+#include "tests/models/byte_pairs.hpp"
 
 // The bytes are a tokenizer.json.
 
 std::vector<std::string> troupe::fuzz::seeds() {
   std::vector<std::string> out;
-  for (const auto& tokens : {make_byte_tokenizer(), make_character_tokenizer("ab\n\"\\\xe2\x82\xac")}) {
+  for (const auto& tokens : {make_byte_tokenizer(), make_character_tokenizer("ab\n\"\\\xe2\x82\xac"),
+                            load_byte_pairs(some_byte_pairs().dump())}) {
     write_huggingface_tokenizer(*tokens, 8, scratch_folder());
     std::ifstream in(scratch_folder() / "tokenizer.json", std::ios::binary);
     out.emplace_back(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());

@@ -276,7 +276,7 @@ TEST_CASE("token shards may name the sentencepiece model they were made with") {
   CHECK(open_dataset(settings, 2)->vocabulary() == 270);
   CHECK(text_of(*open_dataset(settings, 2), split::train).size() >= 4);
   folder.write("train.bin", packed<std::uint16_t>({260, 300}));
-  CHECK(contains(refused(settings), "token 300 in the shards, but the model"));
+  CHECK(contains(refused(settings), "token 300 in the shards, but the tokenizer"));
 }
 
 TEST_CASE("token shards that are cut short or something else are refused") {

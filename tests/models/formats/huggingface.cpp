@@ -5,11 +5,13 @@
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
+#include "models/data/byte_pair_tokenizer.hpp"
 #include "models/data/sentencepiece_tokenizer.hpp"
 #include "models/formats/convert.hpp"
 #include "models/formats/huggingface.hpp"
 #include "models/formats/safetensors.hpp"
 #include "runtime/error.hpp"
+#include "tests/models/byte_pairs.hpp"
 #include "tests/models/formats/support.hpp"
 
 using namespace troupe;
@@ -249,13 +251,15 @@ TEST_CASE("tokenizers come back") {
   };
   check(make_character_tokenizer(text));
   check(make_byte_tokenizer());
+  check(load_byte_pairs(some_byte_pairs().dump()));
   check(train_sentencepiece("the cat sat on the mat\nthe dog sat on the log\n", 300));
 
   fs::remove(folder.path() / "tokenizer.model");
   write_file(folder.path() / "tokenizer.json", R"({"model":{"type":"BPE","vocab":{"a":0},"merges":[]}})");
   std::string note;
   CHECK_FALSE(import_huggingface(folder.path(), &note).tokens);
-  CHECK(note.find("not supported") != std::string::npos);
+  CHECK(note.find("'pre_tokenizer' is null, which is not supported; the model comes without a tokenizer") !=
+        std::string::npos);
   write_file(folder.path() / "tokenizer.json", "[");
   CHECK_THROWS_AS(import_huggingface(folder.path()), input_error);
 }

@@ -9,10 +9,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "models/data/byte_pair_tokenizer.hpp"
 #include "models/data/sentencepiece_tokenizer.hpp"
 #include "models/formats/huggingface.hpp"
 #include "models/generate.hpp"
 #include "runtime/tensor/device.hpp"
+#include "tests/models/byte_pairs.hpp"
 #include "tests/models/formats/support.hpp"
 
 using namespace troupe;
@@ -129,5 +131,6 @@ TEST_CASE("transformers makes the same tokens of a text, and the same text of to
   };
   check(make_character_tokenizer(text));
   check(make_byte_tokenizer());
+  check(load_byte_pairs(some_byte_pairs().dump()));
   check(train_sentencepiece("int main() {\n  return f(x);\n}\nint x = 42;\nreturn x->f(y);\n", 300));
 }

@@ -28,6 +28,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <csignal>
+#include <cstdlib>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -207,8 +208,15 @@ int main(int argc, char** argv) {
     serve(argv[2], argv[3]);
     return 0;
   }
-  const int rounds = argc > 1 ? std::stoi(argv[1]) : 5;
+  const int rounds = argc > 1 ? std::atoi(argv[1]) : 5;
   std::vector<std::string> names(argv + std::min(argc, 2), argv + argc);
+  if (rounds < 1 || !std::ranges::all_of(names, [](const auto& name) { return makers.contains(name); })) {
+    std::vector<std::string> known;
+    for (const auto& [name, make] : makers)
+      known.push_back(name);
+    fmt::print(stderr, "usage: bench_transport [ROUNDS] [NAME...]   NAME: {}\n", fmt::join(known, ", "));
+    return 2;
+  }
   if (names.empty())
     for (const char* each : {"troupe", "sockets", "ucx", "caf", "troupe-tls"})
       if (makers.contains(each))

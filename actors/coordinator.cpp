@@ -7,6 +7,7 @@
 
 #include "actors/chaos.hpp"
 #include "runtime/checkpoint/fingerprint.hpp"
+#include "runtime/probe.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
 
@@ -124,6 +125,7 @@ void coordinator::watch_for_stalls() {
   run_later(self_, patience, [this, patience, before = heard_] {
     if (heard_ != before || ended_)
       return watch_for_stalls();
+    probe("coordinator: nothing was done for too long, and it started over");
     const auto reason =
         make_error(errc::timed_out, fmt::format("nothing was done for {} s: {}",
                                                 std::chrono::duration<double>(patience).count(), waiting_for()));

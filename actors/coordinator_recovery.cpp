@@ -12,8 +12,10 @@
 namespace troupe {
 
 void coordinator::on(const lane_stuck& message) {
-  if (message.epoch == epoch_ && alive_.all_shards_alive())
-    restore_all();
+  if (message.epoch != epoch_ || !alive_.all_shards_alive())
+    return;
+  probe("recovery: a lane was stuck between shards that did not agree");
+  restore_all();
 }
 
 void coordinator::put_to_work(const child_event& event) {
@@ -32,6 +34,8 @@ void coordinator::put_to_work(const child_event& event) {
       evaluation_ = {};
       return work_at_barrier();
     case role_kind::writer:
+      if (cut_)
+        probe("coordinator: a cut was lost with its writer");
       if (cut_ && cut_->step != barrier_)
         log_->warning(fmt::format("the cut at step {} was lost with the checkpoint writer; the next one replaces it",
                                   cut_->step));
@@ -46,6 +50,7 @@ void coordinator::put_to_work(const child_event& event) {
 void coordinator::on(const restore_failed& message) {
   if (message.epoch != epoch_ || restoring_.count(message.shard) == 0)
     return;
+  probe("recovery: a part of a cut was not where it was thought to be");
   log_->warning(fmt::format("shard/{}: {}; another copy of a cut is used", message.shard, message.fault));
   if (restoring_[message.shard].source == restore_source::survivor) {
     forget_survivor(message.shard, survivor_of(message.shard));

@@ -63,6 +63,7 @@ class membership {
   void on(const node_departed& message) {
     if (!departed_.insert(message.node).second)
       return;
+    std::erase_if(lost_peers_, [&](const auto& each) { return each.first == message.node || each.second == message.node; });
     if (message.left)
       say(message.node, "left", fmt::format("node {} left", message.node));
     else
@@ -73,7 +74,9 @@ class membership {
   }
 
   void on(const peer_lost& message) {
-    run_later(self_, peer_grace, [this, message] {
+    lost_peers_.emplace(message.reporter, message.peer);
+    const bool both_say_so = lost_peers_.count({message.peer, message.reporter}) > 0;
+    run_later(self_, both_say_so ? peer_grace : one_sided_grace, [this, message] {
       if (!is_member(message.reporter) || !is_member(message.peer))
         return;  // the one or the other was lost, which explains it
       probe("membership: two nodes lost each other, and one had to go");
@@ -173,6 +176,7 @@ class membership {
   membership_hooks hooks_;
   caf::actor coordinator_;
   std::set<node_id> departed_;  // that everybody was told of
+  std::set<std::pair<node_id, node_id>> lost_peers_;  // reporters, each with whom it has lost
 };
 
 struct membership_state {

@@ -81,8 +81,10 @@ struct membership_hooks {
   std::function<void(const log_line&)> tell;
 };
 
-/// How long two nodes may have lost each other before one of them must go.
+/// How long two nodes may have lost each other before one of them must go. Where only one of them says so, the other may
+/// have lost the head as well, which is about to notice: nobody else is to go for that.
 inline constexpr std::chrono::milliseconds peer_grace{1'000};
+inline constexpr std::chrono::milliseconds one_sided_grace{5'000};
 
 caf::actor spawn_membership(caf::actor_system& system, std::shared_ptr<remoting> post,
                             std::shared_ptr<cluster_board> board, membership_terms terms,

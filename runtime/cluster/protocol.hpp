@@ -15,7 +15,7 @@
 /// A node whose link to the head is lost ends its actors and joins anew, as another node. What they leave behind in its
 /// memory is offered to the next head of the same run, and to no other. Two nodes that lose each
 /// other while both still reach the head are a fault of the network between them: after `peer_grace` the head lets
-/// the later one of them go.
+/// the later one of them go (membership.hpp).
 
 #include <cstdint>
 #include <optional>

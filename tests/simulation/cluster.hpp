@@ -5,9 +5,10 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <map>
+#include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,9 +19,11 @@
 #include "actors/cluster_job.hpp"
 #include "actors/coordinator.hpp"
 #include "actors/job_root.hpp"
+#include "actors/keeper.hpp"
 #include "actors/surviving_cuts.hpp"
 #include "runtime/cluster/introduction.hpp"
 #include "runtime/cluster/node.hpp"
+#include "runtime/probe.hpp"
 #include "tests/simulation/network.hpp"
 #include "tests/simulation/tiny_job.hpp"
 
@@ -35,17 +38,36 @@ enum class fault : std::uint8_t {
   drain,
   kill_in_drain,
   join,
+  break_from_head,
   cut_from_head,
   declare_dead,  ///< by the head, while it lives on and does not know
   cut_peers,
   break_peers,
   kill_actor,
   want_cut,
+  forget,  ///< what is kept for shards that are killed
+  wedge,   ///< whoever depends on that waits for supervision.stall_after
 };
-inline constexpr fault all_faults[] = {fault::kill,          fault::drain,        fault::kill_in_drain,
-                                       fault::join,          fault::cut_from_head, fault::declare_dead,
-                                       fault::cut_peers,     fault::break_peers,  fault::kill_actor,
-                                       fault::want_cut};
+inline constexpr std::uint64_t without_wedge = static_cast<std::uint64_t>(fault::wedge);
+
+/// Probes that count the faults that took effect: a fault that is drawn may find nobody to hit.
+inline constexpr const char* fault_effects[] = {"fault: a node was killed with actors on it",
+                                                "fault: a node was drained",
+                                                "fault: a node left undrained at its deadline",
+                                                "fault: a node was killed before its drain was over",
+                                                "fault: a node joined and got work",
+                                                "fault: a node that was lost joined anew and got work",
+                                                "fault: a link to the head broke",
+                                                "fault: a link to the head was cut",
+                                                "fault: a node was declared dead while it lived",
+                                                "fault: a link between nodes was cut",
+                                                "fault: a link between nodes broke",
+                                                "fault: an actor was killed",
+                                                "fault: a cut was asked for",
+                                                "fault: a kept cut was forgotten",
+                                                "network: a partition was noticed",
+                                                "network: a partition had ended one side of a link when it healed",
+                                                "network: a link outlived a partition"};
 
 /// Only in the replay of a seed.
 inline void say(const std::string& text) {
@@ -55,7 +77,7 @@ inline void say(const std::string& text) {
 
 class simulated_cluster {
  public:
-  simulated_cluster(simulator& sim, job_context_ptr context) : sim_(sim), wire_(sim), context_(std::move(context)) {
+  simulated_cluster(simulator& sim, job_context_ptr context) : sim_(sim), wire_(sim, {.delay_max = milliseconds{sim.chance(0.5) ? 20 : 1}}), context_(std::move(context)) {
     start_head();
   }
 
@@ -118,6 +140,7 @@ class simulated_cluster {
   void add_node(std::shared_ptr<surviving_cuts> survivors) {
     auto one = std::make_shared<member>();
     one->net = wire_.make_network();
+    one->survivors = survivors;
     cluster_node_options options;
     options.codecs = job_codecs();
     options.offer.resources = this_node();
@@ -125,17 +148,21 @@ class simulated_cluster {
     options.prepare = [context = context_, survivors, one = one.get()](const prepare_job& what) {
       auto job = prepare_with(survivors, *context, what);
       job.spawn = [spawn = job.spawn, one](caf::actor_system& system, const spawn_actor& actor) {
-        one->spawned.push_back(spawn(system, actor));
-        return one->spawned.back();
+        if (one->spawned.empty() && (one->is_late || one->was_lost))
+          probe(one->is_late ? "fault: a node joined and got work" : "fault: a node that was lost joined anew and got work");
+        one->spawned.push_back({actor.name, spawn(system, actor)});
+        return one->spawned.back().who;
       };
       return job;
     };
     options.on_joined = [one = one.get()](node_id id) { one->id = id; };
     options.on_end = [this, survivors, one = one.get()](const node_end& how) {
       one->ended = how.what;
+      if (how.what == node_end::kind::released)
+        probe(how.text == "drained" ? "fault: a node was drained" : "fault: a node left undrained at its deadline");
       wire_.kill(*one->net);  // its process ends, or joins anew as another node
       if (how.what == node_end::kind::lost && !finished_)
-        later_.push_back({sim_.steps() + 200, survivors});
+        later_.push_back({sim_.steps() + 200, survivors, true});
     };
     options.die = [this, one = one.get()] { kill(*one); };
     one->node = std::make_shared<cluster_node>(sim_.system(), one->net, std::move(options));
@@ -162,86 +189,132 @@ class simulated_cluster {
 
   /// Does something bad, or good, to somebody.
   void disturb(std::optional<fault> only) {
-    const auto what = only ? *only : all_faults[sim_.draw(std::size(all_faults))];
+    const auto what = only ? *only : static_cast<fault>(sim_.draw(without_wedge));
     const auto living = living_members();
     if (living.empty())
       return add_node();
     auto& one = *living[sim_.draw(living.size())];
     auto& other = *living[sim_.draw(living.size())];
-    ++seen_[what];
     say(fmt::format("fault {} at {}: nodes {} and {}", static_cast<int>(what), sim_.steps(), one.id, other.id));
     switch (what) {
       case fault::kill:
+        note(one.hosts_somebody(), "fault: a node was killed with actors on it");
         kill(one);
-        add_later(1'000);
-        return;
+        return add_later(1'000);
       case fault::drain:
-        one.node->drain(seconds{25}, "simulated notice");
-        add_later(1'000);
-        return;
+        one.node->drain(sim_.chance(0.5) ? milliseconds{25'000} : milliseconds{sim_.draw(300)}, "simulated notice");
+        return add_later(1'000);
       case fault::kill_in_drain:
         one.node->drain(seconds{25}, "simulated notice");
         doomed_.emplace_back(sim_.steps() + sim_.draw(100), &one);
-        add_later(1'000);
-        return;
+        return add_later(1'000);
       case fault::join:
-        return add_node();
+        add_node();
+        members_.back()->is_late = true;
+        return;
+      case fault::break_from_head:
+        return note(wire_.break_links(*one.net, *head_net_), "fault: a link to the head broke");
       case fault::cut_from_head:
-        return separate(*one.net, *head_net_);
+        return note(separate(*one.net, *head_net_), "fault: a link to the head was cut");
       case fault::declare_dead:
-        return wire_.half_break_links(*head_net_, *one.net);
+        return note(wire_.half_break_links(*head_net_, *one.net), "fault: a node was declared dead while it lived");
       case fault::cut_peers:
-        if (&one != &other)
-          separate(*one.net, *other.net);
-        return;
+        return note(&one != &other && separate(*one.net, *other.net), "fault: a link between nodes was cut");
       case fault::break_peers:
-        if (&one != &other)
-          wire_.break_links(*one.net, *other.net);
-        return;
+        return note(&one != &other && wire_.break_links(*one.net, *other.net), "fault: a link between nodes broke");
       case fault::kill_actor: {
         const char* const victims[] = {"shard/0",  "keeper/0",  "replica/1",        "loader/0",
                                        "evaluator", "keeper/0", "checkpoint_writer", "coordinator"};
-        sim_.kill(victims[sim_.draw(std::size(victims))]);
-        return;
+        return note(sim_.kill(victims[sim_.draw(std::size(victims))]), "fault: an actor was killed");
       }
       case fault::want_cut:
-        one.node->request_cut();
+        note(one.hosts_somebody(), "fault: a cut was asked for");
+        return one.node->request_cut();
+      case fault::forget: {
+        one.survivors->clear();
+        for (const auto& each : one.spawned)
+          if (role_of(each.name).kind == role_kind::keeper && !simulator::has_ended(each.who)) {
+            probe("fault: a kept cut was forgotten");
+            caf::anon_send(each.who, drop_cuts{std::numeric_limits<std::uint64_t>::max()});
+            sim_.kill(name_of({role_kind::shard, role_of(each.name).index}));  // who needs it now
+          }
         return;
+      }
+      case fault::wedge: {
+        std::vector<caf::actor> candidates;
+        for (const auto& each : one.spawned)
+          if (!simulator::has_ended(each.who))
+            candidates.push_back(each.who);
+        note(!candidates.empty(), "fault: an actor was wedged");
+        if (!candidates.empty())
+          sim_.wedge(candidates[sim_.draw(candidates.size())]);
+        return;
+      }
     }
   }
 
-  /// Half of the nodes, together, from the other half and the head.
-  void cut_off_half() {
+  /// How nodes are cut off.
+  enum class split : std::uint8_t {
+    from_all,       ///< from the head and the other nodes
+    from_head,      ///< from the head only
+    declared_dead,  ///< by the head, and do not know yet
+  };
+
+  /// So many nodes, together.
+  void cut_off(std::size_t count, split how) {
     const auto living = living_members();
-    for (std::size_t i = 0; i < living.size() / 2; ++i) {
-      living[i]->cut_off = true;
-      wire_.partition(*living[i]->net, *head_net_);
-      for (auto j = living.size() / 2; j < living.size(); ++j)
-        wire_.partition(*living[i]->net, *living[j]->net);
+    const auto rest = std::span(living).subspan(std::min(count, living.size()));
+    for (auto* const one : std::span(living).first(living.size() - rest.size())) {
+      one->cut_off = true;
+      one->updates_before = updates_by(*one);
+      if (how == split::declared_dead)
+        wire_.half_break_links(*head_net_, *one->net);
+      else
+        wire_.partition(*one->net, *head_net_);
+      for (auto* const other : rest)
+        if (how == split::from_all)
+          wire_.partition(*one->net, *other->net);
     }
+    const auto own_shards = [](const member* one) { return one->hosts_shards(); };
+    note(std::ranges::any_of(rest, own_shards) &&
+             std::ranges::any_of(living, [](const member* one) { return one->cut_off && one->hosts_shards(); }),
+         "partition: both sides had shards");
   }
 
   /// Whether all who were cut off have noticed, and nobody trains there any more.
-  bool cut_off_half_is_idle() const {
+  bool cut_off_are_idle() const {
     return std::ranges::all_of(members_, [](const auto& each) {
-      return !each->cut_off ||
-             (each->ended == node_end::kind::lost && std::ranges::all_of(each->spawned, simulator::has_ended));
+      return !each->cut_off || (each->ended == node_end::kind::lost && !each->hosts_somebody());
     });
+  }
+
+  /// By shards on nodes that were cut off, since then.
+  std::uint64_t updates_cut_off() const {
+    std::uint64_t sum = 0;
+    for (const auto& each : members_)
+      if (each->cut_off)
+        sum += updates_by(*each) - each->updates_before;
+    return sum;
   }
 
   /// Deaths and replacements that are due, and networks that are whole again.
   void tick() {
     for (auto& [at, one] : doomed_)
-      if (one && at <= sim_.steps() && !one->killed)
-        kill(*std::exchange(one, nullptr));
+      if (one && at <= sim_.steps()) {
+        auto& victim = *std::exchange(one, nullptr);
+        note(!victim.killed && !victim.ended, "fault: a node was killed before its drain was over");
+        if (!victim.killed)
+          kill(victim);
+      }
     const auto due = std::find_if(later_.begin(), later_.end(),
                                   [this](const auto& each) { return each.at <= sim_.steps(); });
     if (due == later_.end())
       return;
-    const auto survivors = std::move(due->survivors);
+    const auto what = std::move(*due);
     later_.erase(due);
-    wire_.heal();
-    add_node(survivors);
+    heal();
+    add_node(what.survivors);
+    members_.back()->was_lost = what.was_lost;
   }
 
   /// Goes on until `done()`; false where that never comes.
@@ -269,16 +342,32 @@ class simulated_cluster {
   }
 
   void finish() { finished_ = true; }
-  const std::map<fault, std::uint64_t>& seen() const { return seen_; }
 
   struct member {
     std::shared_ptr<network> net;
     std::shared_ptr<cluster_node> node;
     node_id id = head_node;
-    std::vector<caf::actor> spawned;
+    struct hosted {
+      std::string name;
+      caf::actor who;
+    };
+    std::vector<hosted> spawned;
+    std::shared_ptr<surviving_cuts> survivors;
     std::optional<node_end::kind> ended;
+    bool is_late = false;  // a fault of kind `join`
     bool killed = false;
+    bool was_lost = false;  // as another node, before
     bool cut_off = false;
+    std::uint64_t updates_before = 0;  // it was cut off
+
+    bool hosts_somebody() const {
+      return std::ranges::any_of(spawned, [](const auto& each) { return !simulator::has_ended(each.who); });
+    }
+    bool hosts_shards() const {
+      return std::ranges::any_of(spawned, [](const auto& each) {
+        return role_of(each.name).kind == role_kind::shard && !simulator::has_ended(each.who);
+      });
+    }
   };
 
   std::vector<member*> living_members() {
@@ -297,9 +386,24 @@ class simulated_cluster {
   }
 
  private:
-  void separate(network& a, network& b) {
-    wire_.partition(a, b);
-    later_.push_back({sim_.steps() + 2'000, std::make_shared<surviving_cuts>()});
+  static void note(bool took_effect, const char* what) {
+    if (took_effect)
+      probe(what);
+  }
+
+  std::uint64_t updates_by(const member& one) const { return wire_.sent(*one.net, "shard_report"); }
+
+  bool separate(network& a, network& b) {
+    later_.push_back({sim_.steps() + sim_.draw(4'000), std::make_shared<surviving_cuts>()});
+    return wire_.partition(a, b);
+  }
+
+  void heal() {
+    const auto before = wire_.partitions();
+    wire_.heal();
+    note(before.noticed > 0, "network: a partition was noticed");
+    note(wire_.partitions().half_seen > before.half_seen, "network: a partition had ended one side of a link when it healed");
+    note(wire_.partitions().outlived > before.outlived, "network: a link outlived a partition");
   }
 
   void add_later(std::uint64_t steps_at_most) {
@@ -341,6 +445,7 @@ class simulated_cluster {
   struct newcomer {
     std::uint64_t at = 0;  // the simulation step
     std::shared_ptr<surviving_cuts> survivors;
+    bool was_lost = false;
   };
 
   simulator& sim_;
@@ -356,7 +461,6 @@ class simulated_cluster {
   std::shared_ptr<network> stuck_;
   std::vector<newcomer> later_;
   std::vector<std::pair<std::uint64_t, member*>> doomed_;  // the simulation steps at which they die
-  std::map<fault, std::uint64_t> seen_;
   bool slow_disk_ = false;
   bool finished_ = false;
 };

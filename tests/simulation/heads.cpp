@@ -13,6 +13,7 @@
 #include "tests/scratch_folder.hpp"
 #include "tests/seeds.hpp"
 #include "tests/simulation/cluster.hpp"
+#include "tests/simulation/rare_paths.hpp"
 
 namespace troupe {
 
@@ -168,13 +169,9 @@ struct tally {
     CHECK(deaths > runs / 2);
     CHECK(past_the_disk > 0);
     CHECK(restored.count(restore_source::survivor) == 1);
-    auto counts = probe_counts();
-    for (const auto* name : {"recovery: a shard went on from what outlived the last head",
-                             "recovery: what outlived the last head was lost while a shard waited for it",
-                             "recovery: a cut outlived the last head in part only"}) {
-      MESSAGE(std::string(name), ": ", counts[name]);
-      CHECK_MESSAGE(counts[name] > 0, name);
-    }
+    require_probes({"recovery: a shard went on from what outlived the last head",
+                    "recovery: what outlived the last head was lost while a shard waited for it",
+                    "recovery: a cut outlived the last head in part only"});
   }
 };
 

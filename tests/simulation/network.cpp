@@ -1,5 +1,7 @@
 #include "tests/simulation/network.hpp"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 namespace troupe {
@@ -32,6 +34,7 @@ class simulated_wire::port final : public network {
   simulated_wire& wire_;
   std::string endpoint_;
   network_events events_;
+  std::map<std::string, std::uint64_t> sent_;  // by type
   bool dead_ = false;  // and the wire may be gone: actors that end after it still hold their port
 };
 
@@ -58,8 +61,10 @@ void simulated_wire::port::dial(const std::string& endpoint, std::string introdu
       if (dead_)
         return;
       auto* const end = wire_.find(here);
-      if (!end || end->lost)
+      if (!end || end->lost || wire_.separated(*this, *end->there)) {
+        wire_.links_.erase(here);
         return done({0, "lost while dialling"});
+      }
       end->known = true;
       done({here, text});
       for (auto early = end->under_way.size(); early > 0; --early)
@@ -71,8 +76,9 @@ void simulated_wire::port::dial(const std::string& endpoint, std::string introdu
 void simulated_wire::port::send(link_id link, parcel message) {
   if (dead_)
     return;
+  ++sent_[message.type];
   auto* const end = wire_.find(link);
-  if (!end || end->lost || wire_.separated(*this, *end->there))
+  if (!end || end->lost)
     return;
   auto* const other = wire_.find(end->id_there);
   if (!other || other->lost)
@@ -90,7 +96,7 @@ void simulated_wire::port::close(link_id link) {
   auto* const end = wire_.find(link);
   if (!end)
     return;
-  wire_.lose(end->id_there, "the other side closed the connection", wire_.options_.delay_max);
+  wire_.see_end(end->id_there, "the other side closed the connection", wire_.options_.delay_max);
   wire_.links_.erase(link);
 }
 
@@ -119,8 +125,13 @@ std::chrono::milliseconds simulated_wire::draw(std::chrono::milliseconds most) {
   return std::chrono::milliseconds{sim_.draw(static_cast<std::uint64_t>(most.count()) + 1)};
 }
 
-bool simulated_wire::separated(const port& a, const port& b) const {
-  return separated_.count({&a, &b}) > 0 || separated_.count({&b, &a}) > 0;
+bool simulated_wire::link_end::joins(const network& a, const network& b) const {
+  return (here == &a && there == &b) || (here == &b && there == &a);
+}
+
+std::uint64_t simulated_wire::separated(const port& a, const port& b) const {
+  const auto found = separated_.find(std::minmax(&a, &b));
+  return found == separated_.end() ? 0 : found->second;
 }
 
 simulated_wire::link_end* simulated_wire::find(link_id id) {
@@ -131,12 +142,16 @@ simulated_wire::link_end* simulated_wire::find(link_id id) {
 /// The oldest parcel under way arrives, whichever timer has run out: the order of a link is kept.
 void simulated_wire::arrive(link_id at) {
   auto* const end = find(at);
-  if (!end || !end->known || end->lost || end->here->dead_ || end->under_way.empty() ||
-      separated(*end->here, *end->there))
+  if (!end || !end->known || end->here->dead_ || end->under_way.empty() || separated(*end->here, *end->there))
     return;
   auto message = std::move(end->under_way.front());
   end->under_way.pop_front();
   end->here->events_.on_parcel(at, std::move(message));
+}
+
+void simulated_wire::see_end(link_id at, const std::string& evidence, std::chrono::milliseconds after) {
+  if (const auto* const end = find(at); end && !separated(*end->here, *end->there))
+    lose(at, evidence, after);
 }
 
 void simulated_wire::lose(link_id at, const std::string& evidence, std::chrono::milliseconds after) {
@@ -144,16 +159,13 @@ void simulated_wire::lose(link_id at, const std::string& evidence, std::chrono::
   if (!end || end->lost)
     return;
   end->lost = true;
-  later(after, [this, at, evidence] {
-    auto* const gone = find(at);
-    if (!gone)
-      return;
-    auto* const here = gone->here;
-    const bool told = gone->known && !here->dead_;
-    links_.erase(at);
-    if (told)
-      here->events_.on_lost(at, evidence);
-  });
+  later(after, [this, at, evidence] { tell_lost(at, evidence); });
+}
+
+void simulated_wire::tell_lost(link_id at, const std::string& evidence) {
+  const auto gone = links_.extract(at);
+  if (gone && gone.mapped().known && !gone.mapped().here->dead_)
+    gone.mapped().here->events_.on_lost(at, evidence);
 }
 
 void simulated_wire::kill(network& which) {
@@ -161,30 +173,72 @@ void simulated_wire::kill(network& which) {
   victim.dead_ = true;
   for (auto& [id, end] : links_)
     if (end.there == &victim)
-      lose(id, "the connection was closed by the other side", options_.closed_after);
+      see_end(id, "the connection was closed by the other side", options_.closed_after);
 }
 
-void simulated_wire::break_links(network& a, network& b) {
+bool simulated_wire::break_links(network& a, network& b) {
+  bool any = false;
   for (auto& [id, end] : links_)
-    if ((end.here == &a && end.there == &b) || (end.here == &b && end.there == &a))
+    if (end.joins(a, b)) {
+      any = true;
       lose(id, "the connection was reset", options_.closed_after);
+    }
+  return any;
 }
 
-void simulated_wire::half_break_links(network& here, network& there) {
+bool simulated_wire::half_break_links(network& here, network& there) {
+  bool any = false;
   for (auto& [id, end] : links_)
-    if (end.here == &here && end.there == &there)
+    if (end.joins(here, there)) {
+      any = true;
+      if (end.here == &here)
+        lose(id, "the connection was reset", options_.closed_after);
+      else
+        lose(id, "no sign of life", draw(options_.silent_max));
+    }
+  return any;
+}
+
+bool simulated_wire::partition(network& a, network& b) {
+  const auto [which, is_new] =
+      separated_.emplace(std::minmax<const port*>(static_cast<port*>(&a), static_cast<port*>(&b)), partitions_made_ + 1);
+  if (!is_new)
+    return false;
+  ++partitions_made_;
+  bool any = false;
+  for (auto& [id, end] : links_)
+    if (end.joins(a, b)) {
+      any = true;
+      later(draw(options_.silent_max), [this, at = id, made = partitions_made_] {
+        const auto* const silent = find(at);
+        if (!silent || separated(*silent->here, *silent->there) != made)
+          return;
+        ++partitions_.noticed;
+        tell_lost(at, "no sign of life");
+      });
+    }
+  return any;
+}
+
+/// What could not pass does now; who has been given up meanwhile finds that out.
+void simulated_wire::heal() {
+  for (auto& [id, end] : links_) {
+    if (!separated(*end.here, *end.there))
+      continue;
+    const bool whole = find(end.id_there) && !end.there->dead_;
+    ++(whole ? partitions_.outlived : partitions_.half_seen);
+    if (!whole)
       lose(id, "the connection was reset", options_.closed_after);
-    else if (end.here == &there && end.there == &here)
-      lose(id, "no sign of life", draw(options_.silent_max));
+    for (auto waiting = whole ? end.under_way.size() : 0; waiting > 0; --waiting)
+      later(draw(options_.delay_max), [this, at = id] { arrive(at); });
+  }
+  separated_.clear();
 }
 
-void simulated_wire::partition(network& a, network& b) {
-  separated_.insert({static_cast<port*>(&a), static_cast<port*>(&b)});
-  for (auto& [id, end] : links_)
-    if ((end.here == &a && end.there == &b) || (end.here == &b && end.there == &a))
-      lose(id, "no sign of life", draw(options_.silent_max));
+std::uint64_t simulated_wire::sent(const network& by, const std::string& type) const {
+  const auto& counts = static_cast<const port&>(by).sent_;
+  const auto found = counts.find(type);
+  return found == counts.end() ? 0 : found->second;
 }
-
-void simulated_wire::heal() { separated_.clear(); }
 
 }  // namespace troupe

@@ -1,7 +1,7 @@
 #pragma once
 
 /// Runs an actor program on one thread in virtual time and chooses, from a seed, everything that is left to chance on
-/// a real machine: whose turn it is, whether a timeout comes before the message it waits for, and who dies when. The
+/// a real machine: whose turn it is, whether a timeout comes before the message it waits for, who dies when. The
 /// order of the messages in a mailbox is kept. The same seed gives the same run.
 ///
 ///   simulator sim{seed};
@@ -57,6 +57,8 @@ class simulator {
 
   ~simulator() {
     // Ends whoever still has something to do, however it would go on.
+    wedged_.clear();
+    jobs().insert(jobs().end(), stuck_.begin(), stuck_.end());
     living_->clear();
     observer_ = {};
     while (!jobs().empty() || scheduler().trigger_timeout()) {
@@ -98,6 +100,11 @@ class simulator {
       return false;
     send_exit(found->second, make_error(errc::killed_by_chaos, "killed by the simulator"));
     return true;
+  }
+
+  /// From now on it stays in a handler: it handles nothing more, and does not end whatever it is told.
+  void wedge(const caf::actor& whom) {
+    wedged_[dynamic_cast<caf::resumable*>(caf::actor_cast<caf::abstract_actor*>(whom))] = whom;
   }
 
   /// Whether somebody holds `name` in the observed directory.
@@ -210,7 +217,12 @@ class simulator {
     if (jobs().empty() || (scheduler().has_pending_timeout() && chance(options_.slowness)))
       return scheduler().trigger_timeout();
     std::swap(jobs().front(), jobs()[draw(jobs().size())]);
-    scheduler().run_once();
+    if (wedged_.count(jobs().front()) > 0) {
+      stuck_.push_back(jobs().front());
+      jobs().pop_front();
+    } else {
+      scheduler().run_once();
+    }
     return true;
   }
 
@@ -233,6 +245,8 @@ class simulator {
   std::shared_ptr<name_map> living_ = std::make_shared<name_map>();
   caf::actor_addr observed_;
   caf::actor observer_;
+  std::map<caf::resumable*, caf::actor> wedged_;
+  std::vector<caf::resumable*> stuck_;  // of the wedged: who has messages, and their turn never comes
   random_kills kills_{.kills_max = 0};
   std::uint64_t steps_ = 0;
   std::uint64_t killed_ = 0;

@@ -29,6 +29,7 @@ struct result {
 struct disturbance {
   std::uint64_t kills_max = 0;
   std::uint64_t stop_after = 0;  ///< simulator steps; 0: never
+  bool lane_stuck = false;       ///< in the first epoch a lane says so
 };
 
 result simulate(std::uint64_t seed, const job_inputs& inputs, const job_settings& settings, disturbance what = {}) {
@@ -56,6 +57,11 @@ result simulate(std::uint64_t seed, const job_inputs& inputs, const job_settings
     const auto entry = sim.ask<directory_entry>(names, resolve_name{"coordinator"});
     if (entry.handle)
       caf::anon_send(entry.handle, stop_job{});
+  }
+  if (what.lane_stuck) {
+    const auto entry = sim.ask<directory_entry>(names, resolve_name{"coordinator"});
+    sim.run_until([&] { return log->summary().steps > 0; });
+    caf::anon_send(entry.handle, lane_stuck{1, 0});
   }
   found.outcome = sim.run_until([&] { return *done; });
   found.done = *done;
@@ -111,6 +117,31 @@ TEST_CASE("sync: the same bits whoever is killed, and when") {
     CHECK(rollbacks > 0);
     CHECK(replays > 0);
   }
+}
+
+TEST_CASE("sync: a lane whose shards name different steps for good says so, and all shards go back together") {
+  const auto context = make_job_context(tiny_inputs(), tiny_settings(consistency_mode::sync, 2));
+  simulator sim{1};
+  const auto shard = [&](std::uint32_t index) {
+    return sim.system().spawn([index](caf::event_based_actor* self) -> caf::behavior {
+      return {[=](const query_lane& asked) {
+        tell(self, caf::actor_cast<caf::actor>(self->current_sender()), lane_due{asked.epoch, asked.attempt, index, index});
+      }};
+    });
+  };
+  const auto told = std::make_shared<bool>(false);
+  const auto listener = sim.system().spawn(
+      [told](caf::event_based_actor*) -> caf::behavior { return {[told](const lane_stuck&) { *told = true; }}; });
+  const auto lane = spawn_replica(sim.system(), context, 0, 1, listener);
+  caf::anon_send(lane, begin_lane{1, steps, {shard(0), shard(1)}, listener});
+  CHECK(sim.run_until([&] { return *told; }) == simulator::outcome::done);
+  send_exit(lane, caf::exit_reason::kill);
+
+  const auto hit = simulate(1, tiny_inputs(), tiny_settings(consistency_mode::sync, 2), {.lane_stuck = true});
+  REQUIRE(hit.done);
+  CHECK(hit.summary.rollbacks == 1);
+  CHECK(hit.summary.fingerprint == undisturbed());
+  require_exactly_once(hit.summary, steps);
 }
 
 TEST_CASE("bounded and async: every gradient has effect once, whoever is killed, and when") {

@@ -41,6 +41,7 @@ message_codecs job_codecs() {
   all.add<kept_part>("kept_part");
   all.add<cut_kept>("cut_kept");
   all.add<begin_backup_of>("begin_backup_of");
+  all.add<backup_ready>("backup_ready");
   all.add<backup_begun>("backup_begun");
   all.add<backup_update>("backup_update");
   all.add<update_received>("update_received");

@@ -78,6 +78,8 @@ void coordinator::on(child_event& event) {
     event.where = home;
   }
   log_->event(event);
+  if (ended_)
+    return;  // whoever is lost now is not needed any more
   if (log_->fruitless_restarts() > context_->settings.supervision.fruitless_max)
     return give_up(fmt::format("{}; {} restarts brought no new step", event.explanation, log_->fruitless_restarts()));
   if (event.what != child_event::kind::started) {
@@ -93,7 +95,7 @@ void coordinator::on(child_event& event) {
 }
 
 void coordinator::on(const shard_report& report) {
-  if (report.epoch != epoch_ || self_->current_sender() != alive_.shards[report.shard])
+  if (ended_ || report.epoch != epoch_ || self_->current_sender() != alive_.shards[report.shard])
     return;
   ++heard_;
   log_->shard(report, alive_.shard_incarnations[report.shard]);

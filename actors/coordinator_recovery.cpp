@@ -294,7 +294,8 @@ void coordinator::introduce_keeper(std::uint32_t shard) {
 }
 
 void coordinator::on(const backup_begun& message) {
-  if (message.epoch == epoch_ && self_->current_sender() == alive_.keepers[message.shard])
+  if (message.epoch == epoch_ && self_->current_sender() == alive_.shards[message.shard] &&
+      message.keeper == alive_.keepers[message.shard])
     backed_up_.insert(message.shard);
 }
 

@@ -50,7 +50,7 @@ class keeper {
       return;
     backup_.reset();
     backup_.emplace(context_, shard_, std::move(message.state));
-    tell(self_, coordinator_, backup_begun{epoch_, shard_});
+    tell(self_, sender(), backup_ready{epoch_});
   }
 
   void on(backup_update& message) {

@@ -13,7 +13,7 @@
 /// With `runtime.replication = 2` it is the shard's backup as well (replicated_state.hpp):
 ///
 ///     shard    --begin_backup_of-->   keeper        its state, whole
-///     keeper   --backup_begun-->      coordinator   from now on the shard can be taken over for
+///     keeper   --backup_ready-->      shard         from now on it can be taken over for; the shard tells the coordinator
 ///     shard    --backup_update-->     keeper        a gradient that is about to have effect
 ///     keeper   --update_received-->   shard         now it may
 ///     shard    --backup_factors-->    keeper        sync: what turns the gradient into an update
@@ -91,11 +91,12 @@ struct kept_state {
   std::optional<held_part> cut;  ///< the newest that is kept
 };
 
-/// To the coordinator.
-struct backup_begun {
+/// To the shard: its state has arrived.
+struct backup_ready {
   std::uint64_t epoch = 0;
-  std::uint32_t shard = 0;
 };
+
+/// To the coordinator.
 struct cut_kept {
   std::uint64_t epoch = 0;
   std::uint64_t step = 0;
@@ -123,4 +124,4 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::update_received)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::backup_factors)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::fetch_state)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::kept_state)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::backup_begun)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::backup_ready)

@@ -218,6 +218,11 @@ void parameter_shard::begin_backup() {
        begin_backup_of{epoch_, {{index_, version_, progress(), memory_.snapshot()}, last_, recent_, norms_.own(), {}}});
 }
 
+void parameter_shard::on(const backup_ready& message) {
+  if (has_backup_ && message.epoch == epoch_ && self_->current_sender() == keeper_)
+    tell(self_, coordinator_, backup_begun{epoch_, index_, keeper_});
+}
+
 void parameter_shard::on(const update_received& message) {
   if (unconfirmed_ == 0 || message.epoch != epoch_ || self_->current_sender() != keeper_)
     return;
@@ -347,6 +352,7 @@ parameter_shard_actor::behavior_type behave(parameter_shard_actor::stateful_poin
       [&body](kept_state& message) { body->on(message); },
       [&body](const take_snapshot& message) { body->on(message); },
       [&body](const meet_keeper& message) { body->on(message); },
+      [&body](const backup_ready& message) { body->on(message); },
       [&body](const update_received& message) { body->on(message); },
       [&body](const query_lane& message) { body->on(message); },
       [&body](const pull_parameters& message) { body->on(message); },

@@ -172,7 +172,16 @@ struct snapshot_taken {
   double pause_seconds = 0.0;
 };
 
-/// To the coordinator: the shard goes on without a backup.
+// To the coordinator, both from the shard: over two links the one could overtake the other, and what its backup was
+// would be taken for what it is.
+
+/// From now on this keeper can take the shard over.
+struct backup_begun {
+  std::uint64_t epoch = 0;
+  std::uint32_t shard = 0;
+  caf::actor keeper;
+};
+/// The shard goes on without a backup.
 struct backup_lost {
   std::uint64_t epoch = 0;
   std::uint32_t shard = 0;
@@ -188,7 +197,7 @@ struct restore_failed {
 
 using parameter_shard_actor = caf::typed_actor<
     caf::reacts_to<restore_shard>, caf::reacts_to<kept_part>, caf::reacts_to<kept_state>, caf::reacts_to<take_snapshot>,
-    caf::reacts_to<meet_keeper>, caf::reacts_to<update_received>, caf::reacts_to<query_lane>,
+    caf::reacts_to<meet_keeper>, caf::reacts_to<backup_ready>, caf::reacts_to<update_received>, caf::reacts_to<query_lane>,
     caf::reacts_to<pull_parameters>, caf::reacts_to<push_gradient>, caf::reacts_to<complete_step>,
     caf::reacts_to<norm_part>, caf::reacts_to<norms_again>, caf::reacts_to<meet_shard>>;
 
@@ -203,6 +212,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::meet_keeper)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::restore_failed)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::norms_again)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::meet_shard)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::backup_begun)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::backup_lost)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::query_lane)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::pull_parameters)

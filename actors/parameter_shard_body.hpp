@@ -30,6 +30,7 @@ class parameter_shard {
   // -- its copies -----------------------------------------------------------------------
   void on(const take_snapshot& message);
   void on(const meet_keeper& message);
+  void on(const backup_ready& message);
   void on(const update_received& message);
 
   // -- readers ----------------------------------------------------------------------------

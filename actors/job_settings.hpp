@@ -15,6 +15,7 @@
 #include "runtime/checkpoint/store.hpp"
 #include "runtime/supervision/supervisor.hpp"
 #include "runtime/tensor/device.hpp"
+#include "runtime/transport/network.hpp"
 
 namespace troupe {
 
@@ -90,6 +91,13 @@ struct supervision_settings {
   std::chrono::milliseconds stop_within{10'000};
 };
 
+/// How a cluster's processes get along. One that dies is noticed at once; `peers` is about those that fall silent.
+struct cluster_settings {
+  failure_detection peers;
+  /// In sync mode: let nodes in that round differently, and give up that who computes does not matter.
+  bool mixed_arithmetic = false;
+};
+
 /// Fault injection: make actors fail on purpose.
 struct chaos_settings {
   enum class fault : std::uint8_t {
@@ -118,6 +126,7 @@ struct job_settings {
   evaluation_settings evaluation;
   checkpoint_settings checkpoint;
   supervision_settings supervision;
+  cluster_settings cluster;
   chaos_settings chaos;
 };
 

@@ -27,6 +27,7 @@ class checker {
     check_consistency();
     check_ignored_keys();
     check_runtime();
+    check_cluster();
     check_chaos();
     if (check_model())
       check_blocks();
@@ -142,6 +143,19 @@ class checker {
       warn("runtime.threads", "more threads than cores wait for each other",
            "training.lanes x runtime.threads = {} x {} = {}, but this machine has {} core{}", run_.job.training.lanes,
            runtime.threads, threads, cores_, cores_ == 1 ? "" : "s");
+  }
+
+  void check_cluster() {
+    using namespace std::chrono_literals;
+    const auto& cluster = run_.job.cluster.peers;
+    constexpr int beats_min = 5;
+    if (cluster.heartbeat < 10ms || cluster.heartbeat > 60s)
+      error("cluster.heartbeat", "the default is 200ms", "'cluster.heartbeat' is {} ms; expected 10ms to 1m",
+            cluster.heartbeat.count());
+    else if (cluster.silence_max < beats_min * cluster.heartbeat)
+      error("cluster.silence_max", fmt::format("choose {} ms or more, or a shorter heartbeat", beats_min * cluster.heartbeat.count()),
+            "'cluster.silence_max' is {} ms, less than {} heartbeats of {} ms: who is only late would be given up",
+            cluster.silence_max.count(), beats_min, cluster.heartbeat.count());
   }
 
   void check_chaos() {

@@ -174,6 +174,7 @@ schema describe(run_file& run) {
   describe_evaluation(root, run.job.evaluation);
   describe_checkpoint(root, run.job.checkpoint);
   describe_supervision(root, run.job.supervision);
+  describe_cluster(root, run.job.cluster);
   describe_chaos(root, run.job.chaos);
   return root;
 }

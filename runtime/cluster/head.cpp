@@ -33,6 +33,7 @@ void cluster_head::start(const directory_actor& names) {
   };
   membership_ = spawn_membership(system_, post_, board_, options_.terms, names, std::move(hooks));
   post_->host(membership_name, 1, membership_);
+  carrier_->watch_peers(options_.peers);
   carrier_->start(events_for(weak));
 }
 
@@ -84,7 +85,7 @@ introduction_reply cluster_head::introduced(link_id link, const std::string& tex
     links_.add(link, node);
     post_->connect(node, link);
     caf::anon_send(membership_, node_arrived{node});
-    return {true, encode(welcome{options_.cluster, node})};
+    return {true, encode(welcome{options_.cluster, node, options_.peers})};
   } catch (const input_error& fault) {
     return {false, fault.what()};
   }

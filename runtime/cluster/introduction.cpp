@@ -71,7 +71,14 @@ std::string encode(const introduction& value) {
   return out.dump();
 }
 
-std::string encode(const welcome& value) { return json{{"cluster", value.cluster}, {"node", value.node}}.dump(); }
+std::string encode(const welcome& value) {
+  return json{{"cluster", value.cluster},
+              {"node", value.node},
+              {"heartbeat_ms", value.peers.heartbeat.count()},
+              {"phi", value.peers.phi},
+              {"silence_max_ms", value.peers.silence_max.count()}}
+      .dump();
+}
 
 introduction decode_introduction(const std::string& text) {
   const auto in = parse(text);
@@ -100,7 +107,11 @@ introduction decode_introduction(const std::string& text) {
 
 welcome decode_welcome(const std::string& text) {
   const auto in = parse(text);
-  return {read_text(in, "cluster"), read_node(in)};
+  const auto read_time = [&](const char* key) {
+    return std::chrono::milliseconds{static_cast<std::int64_t>(read_number(in, key, 1, 1e12))};
+  };
+  return {read_text(in, "cluster"), read_node(in),
+          {read_time("heartbeat_ms"), read_number(in, "phi", 0, 1e6), read_time("silence_max_ms")}};
 }
 
 }  // namespace troupe

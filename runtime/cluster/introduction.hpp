@@ -25,6 +25,7 @@ struct introduction {
 struct welcome {
   std::string cluster;
   node_id node = head_node;  ///< the newcomer's number
+  failure_detection peers;   ///< how all are to watch each other
 };
 
 std::string encode(const introduction& value);

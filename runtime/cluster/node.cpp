@@ -56,6 +56,7 @@ void cluster_node::joined(const dial_result& result) {
   }
   for (const auto each : strangers)
     forget(each, "it belongs to another cluster");
+  carrier_->watch_peers(given.peers);
   status_->joined(given.node);
   post_->become(given.node);
   connect(head_node, result.link);

@@ -12,6 +12,16 @@
 
 namespace troupe {
 
+/// Whether a peer that says nothing is still there (phi_detector.hpp). A stopped or cut off peer is lost after `silence_max`
+/// and one heartbeat at the latest; where it was heard regularly, at phi 12 after some 15 heartbeats.
+struct failure_detection {
+  std::chrono::milliseconds heartbeat{200};      ///< between signs of life on an idle link
+  double phi = 12.0;                             ///< one suspicion in 10^phi is wrong
+  std::chrono::milliseconds silence_max{5'000};  ///< as long a silence is death
+
+  friend bool operator==(const failure_detection&, const failure_detection&) = default;
+};
+
 /// One connection to another process, of either side's making; never reused within a network.
 using link_id = std::uint64_t;
 
@@ -57,6 +67,9 @@ class network {
   /// there is room or the link is lost; one without never blocks. On an unknown link nothing happens: its loss was or
   /// will be told. Throws std::length_error for a parcel beyond what the network carries at once.
   virtual void send(link_id link, parcel message) = 0;
+
+  /// How peers are watched, and how often they hear of us, from now on. On the network's thread, or before `start`.
+  virtual void watch_peers(const failure_detection& how) = 0;
 
   /// Ends a link after what was handed over has left, or after a bounded time. No on_lost follows.
   virtual void close(link_id link) = 0;

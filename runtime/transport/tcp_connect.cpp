@@ -245,9 +245,10 @@ void tcp_loop::open(connection& c) {
   c.at = connection::phase::open;
   c.shake.reset();
   c.reader.emplace(options_.limits);
-  c.detector.emplace(phi_detector::settings{.interval = options_.heartbeat_interval,
-                                            .deviation_min = 2 * options_.heartbeat_interval,
-                                            .silence_max = options_.silence_max},
+  c.detector.emplace(phi_detector::settings{.interval = peers_.heartbeat,
+                                            .deviation_min = 2 * peers_.heartbeat,
+                                            .threshold = peers_.phi,
+                                            .silence_max = peers_.silence_max},
                      clock::now());
   c.deliver = [this, &c](parcel message) {
     if (c.out->has_stopped())

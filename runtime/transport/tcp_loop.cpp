@@ -25,6 +25,7 @@ constexpr int late_intervals = 5;
 
 tcp_loop::tcp_loop(const tcp_options& options, link_table& links, poller& sockets)
     : options_(options),
+      peers_(options.peers),
       links_(links),
       poller_(sockets),
       strangers_max_(std::clamp<std::size_t>(descriptor_limit() / strangers_share, 1, options.unauthenticated_max)) {
@@ -40,7 +41,7 @@ void tcp_loop::run(const descriptor& listener, network_events events) {
   thread_ = std::this_thread::get_id();
   events_ = std::move(events);
   listener_ = &listener;
-  next_tick_ = clock::now() + options_.heartbeat_interval;
+  next_tick_ = clock::now() + peers_.heartbeat;
   begin_accepting();
   for (bool ending = false;;) {
     if (!ending) {
@@ -124,8 +125,8 @@ void tcp_loop::on_input(connection& c) {
 }
 
 void tcp_loop::tick(clock::time_point now) {
-  const bool stood_still = now - next_tick_ > late_intervals * options_.heartbeat_interval;
-  next_tick_ = now + options_.heartbeat_interval;
+  const bool stood_still = now - next_tick_ > late_intervals * peers_.heartbeat;
+  next_tick_ = now + peers_.heartbeat;
   if (!accepting_)
     begin_accepting();
   for (auto next = connections_.begin(); next != connections_.end();) {

@@ -44,6 +44,8 @@ class tcp_loop {
   // -- for functions that were posted ----------------------------------------
 
   void dial(const std::string& endpoint, std::string introduction, std::function<void(dial_result)> done);
+  /// Links that are open already are watched as they were; heartbeats change for all.
+  void watch_peers(const failure_detection& how) { peers_ = how; }
   /// Of a link that was removed from the table.
   void finish(link_id link);
 
@@ -98,6 +100,7 @@ class tcp_loop {
 
   std::atomic<std::thread::id> thread_;
   const tcp_options& options_;
+  failure_detection peers_;
   std::optional<tls_context> tls_;
   link_table& links_;
   poller& poller_;

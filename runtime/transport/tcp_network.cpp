@@ -80,6 +80,8 @@ class tcp_network final : public network {
     out->send(std::move(frame), may_block);
   }
 
+  void watch_peers(const failure_detection& how) override { loop_.watch_peers(how); }
+
   void close(link_id link) override {
     const std::shared_lock here(calls_);
     const auto out = links_.remove(link);

@@ -34,9 +34,7 @@ struct tcp_options {
   std::size_t control_bytes_max = std::size_t{256} << 20;
   frame_limits limits{};
 
-  /// Between signs of life on an idle link. The other times here are looked at as often.
-  std::chrono::milliseconds heartbeat_interval{200};
-  std::chrono::milliseconds silence_max{5'000};       ///< a peer that is silent for longer is lost, if not before
+  failure_detection peers{};  ///< the other times here are looked at once in a heartbeat
   std::chrono::milliseconds handshake_timeout{5'000};
   std::chrono::milliseconds dial_timeout{10'000};     ///< for all of it: name, connection, handshake
   std::chrono::milliseconds close_timeout{5'000};     ///< for what was handed over before a `close`

@@ -29,6 +29,7 @@ class simulated_wire::port final : public network {
   std::string endpoint() const override { return endpoint_; }
   void dial(const std::string& endpoint, std::string introduction, std::function<void(dial_result)> done) override;
   void send(link_id link, parcel message) override;
+  void watch_peers(const failure_detection&) override {}
   void close(link_id link) override;
 
   simulated_wire& wire_;

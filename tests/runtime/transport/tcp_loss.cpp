@@ -39,8 +39,8 @@ TEST_CASE_TEMPLATE("a process that ends is told of at once, with the last it sai
 
 TEST_CASE_TEMPLATE("a peer that falls silent is lost, with evidence", links, plain_links, tls_links) {
   const links kind;
-  test_node silent({.heartbeat_interval = 20ms, .heartbeats = false});
-  test_node other({.heartbeat_interval = 20ms, .silence_max = 30s});
+  test_node silent({.peers = {.heartbeat = 20ms}, .heartbeats = false});
+  test_node other({.peers = {.heartbeat = 20ms, .silence_max = 30s}});
   silent.start();
   other.start();
   const auto [to_other, to_silent] = silent.join(other);
@@ -52,8 +52,8 @@ TEST_CASE_TEMPLATE("a peer that falls silent is lost, with evidence", links, pla
 
 TEST_CASE_TEMPLATE("silence has a bound, however irregular it was before", links, plain_links, tls_links) {
   const links kind;
-  test_node silent({.heartbeat_interval = 20ms, .heartbeats = false});
-  test_node other({.heartbeat_interval = 20ms, .silence_max = 100ms});
+  test_node silent({.peers = {.heartbeat = 20ms}, .heartbeats = false});
+  test_node other({.peers = {.heartbeat = 20ms, .silence_max = 100ms}});
   silent.start();
   other.start();
   const auto [to_other, to_silent] = silent.join(other);
@@ -61,7 +61,7 @@ TEST_CASE_TEMPLATE("silence has a bound, however irregular it was before", links
 }
 
 TEST_CASE("an idle link lives by heartbeats") {
-  test_node a({.heartbeat_interval = 5ms, .silence_max = 300s}), b({.heartbeat_interval = 5ms, .silence_max = 300s});
+  test_node a({.peers = {.heartbeat = 5ms, .silence_max = 300s}}), b({.peers = {.heartbeat = 5ms, .silence_max = 300s}});
   a.start();
   b.start();
   const auto [to_b, to_a] = a.join(b);
@@ -122,7 +122,7 @@ TEST_CASE_TEMPLATE("a sender that waits for room is let go when its network ends
 TEST_CASE_TEMPLATE("messages without tensors never block; too many of them end the link", links, plain_links,
                    tls_links) {
   const links kind;
-  test_node a({.control_bytes_max = 1 << 20, .silence_max = 300s}), b;
+  test_node a({.control_bytes_max = 1 << 20, .peers = {.silence_max = 300s}}), b;
   std::promise<void> release;
   const auto released = release.get_future().share();
   b.on_parcel = [released](link_id, const parcel&) { released.wait(); };
@@ -180,7 +180,7 @@ TEST_CASE("a dial that is under way ends with the network") {
 
 TEST_CASE_TEMPLATE("a dial without an answer ends in time", links, plain_links, tls_links) {
   const links kind;
-  test_node a({.heartbeat_interval = 10ms, .dial_timeout = 50ms});
+  test_node a({.peers = {.heartbeat = 10ms}, .dial_timeout = 50ms});
   a.start();
   const auto result = a.dial("192.0.2.1:4000");
   CHECK(result.link == 0);

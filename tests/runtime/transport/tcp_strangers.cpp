@@ -40,7 +40,7 @@ TEST_CASE_TEMPLATE("another build is refused, and both sides hear both builds", 
 
 TEST_CASE_TEMPLATE("random bytes end their own connection and nothing else", links, plain_links, tls_links) {
   const links kind;
-  working_link link({.secret = "s", .heartbeat_interval = 20ms});
+  working_link link({.secret = "s", .peers = {.heartbeat = 20ms}});
   for_each_seed(30, [&](std::uint64_t seed) {
     std::mt19937_64 random(seed);
     bare_socket stranger(link.b->endpoint());
@@ -55,7 +55,7 @@ TEST_CASE_TEMPLATE("random bytes end their own connection and nothing else", lin
 TEST_CASE("a peer of ours that sends no frames is lost, and nothing else") {
   for_each_seed(30, [&](std::uint64_t seed) {
     std::mt19937_64 random(seed);
-    working_link link({.secret = "s", .heartbeat_interval = 20ms});
+    working_link link({.secret = "s", .peers = {.heartbeat = 20ms}});
     bare_socket peer(link.b->endpoint());
     introduce(peer, {"s", ""});
     if (seed % 2 == 0) {
@@ -73,7 +73,7 @@ TEST_CASE("a peer of ours that sends no frames is lost, and nothing else") {
 
 TEST_CASE_TEMPLATE("half handshakes end within their time", links, plain_links, tls_links) {
   const links kind;
-  working_link link({.secret = "s", .heartbeat_interval = 20ms, .handshake_timeout = 100ms});
+  working_link link({.secret = "s", .peers = {.heartbeat = 20ms}, .handshake_timeout = 100ms});
   handshake shake(handshake::role::dialer, {"s", ""}, "me");
   const auto hello = shake.output();
   for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{127}, std::size_t{128}}) {
@@ -119,7 +119,7 @@ TEST_CASE_TEMPLATE("1,000 idle connections disturb neither a link nor who comes 
 }
 
 TEST_CASE("without descriptors nobody comes in, and nothing spins; links go on, and callers have only to wait") {
-  working_link link({.secret = "s", .heartbeat_interval = 20ms});
+  working_link link({.secret = "s", .peers = {.heartbeat = 20ms}});
   test_node dialer({.secret = "s"});
   dialer.start();
   const descriptor caller(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));

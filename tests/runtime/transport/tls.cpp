@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-tcp_options with_tls(const tls_options& who) { return {.secret = "s", .tls = who, .heartbeat_interval = 20ms}; }
+tcp_options with_tls(const tls_options& who) { return {.secret = "s", .tls = who, .peers = {.heartbeat = 20ms}}; }
 
 /// A node that is told whom it turned away.
 struct guarded_node {

@@ -133,6 +133,8 @@ job_places places_on(std::shared_ptr<cluster_head> head, job_context_ptr context
       names.push_back(name_of({role_kind::evaluator}));
     return names;
   };
+  places.note_step = [head](std::uint32_t lane, double seconds) { head->board().note_step(lane, seconds); };
+  places.look_at_speeds = [head](std::chrono::steady_clock::time_point now) { return head->board().look_at_speeds(now); };
   places.settle_keepers = [head] {
     std::vector<std::string> names;
     for (const auto shard : head->board().settle_keepers())

@@ -50,6 +50,7 @@ coordinator::coordinator(coordinator_actor::pointer self, job_context_ptr contex
   self_->set_down_handler([this](const caf::down_msg& down) { lose_survivor(down.source); });
   watch_for_stalls();
   watch_for_cuts();
+  watch_speeds();
 }
 
 void coordinator::fails_with(const caf::error& reason) {
@@ -109,6 +110,8 @@ void coordinator::on(const shard_report& report) {
 void coordinator::on(const lane_report& report) {
   ++heard_;
   log_->computed(report.lane, report.step, report.tokens);
+  if (places_.note_step && self_->current_sender() == alive_.replicas[report.lane])
+    places_.note_step(report.lane, report.seconds);
 }
 
 void coordinator::on(parameters& message) {

@@ -35,7 +35,8 @@
 /// together with its backup is restored as above.
 ///
 /// On a cluster, work moves between nodes at cuts only, where all lanes stand level and nothing is lost by it: to a new
-/// node at the next cut, off a node that must leave at a cut taken for it. The number of lanes never changes, so that
+/// node at the next cut, off a node that must leave at a cut taken for it. So do lanes where nodes turn out to be faster or
+/// slower than they are laden, once that has lasted (runtime.rebalance_after). The number of lanes never changes, so that
 /// the mathematics never does.
 
 #include <atomic>

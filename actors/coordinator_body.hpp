@@ -98,6 +98,8 @@ class coordinator {
   void want_cut();
   /// Asks for a cut where none was made for too long.
   void watch_for_cuts();
+  /// Has lanes move, at a cut taken for it, where steps would be shorter by much for some time.
+  void watch_speeds();
   /// Whoever cannot be brought to pause does not keep the job from ending.
   void bound_stop();
 
@@ -151,7 +153,8 @@ class coordinator {
   caf::actor listener_;
   job_places places_;
   child_event own_;  // what was told last of this coordinator
-  bool rebalance_;  // nodes may have joined since everybody found a place
+  bool rebalance_;  // nodes may have joined, or turned out to be slow, since everybody found a place
+  int slow_looks_ = 0;  // in a row: steps would be shorter with lanes elsewhere
   supervisor_actor tree_;
   roster alive_;
   std::set<std::uint32_t> unrestored_;  // shards that came up and wait for restore_shard

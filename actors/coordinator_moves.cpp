@@ -95,6 +95,30 @@ void coordinator::watch_for_cuts() {
   });
 }
 
+void coordinator::watch_speeds() {
+  constexpr int looks = 3;            // that must agree: a pause of somebody's is not slowness
+  constexpr double worthwhile = 1.2;  // less may be noise, and would come and go
+  const auto after = context_->settings.runtime.rebalance_after;
+  if (!context_->store || !places_.look_at_speeds || after.count() == 0)
+    return;
+  run_later(self_, after / looks, [this] {
+    if (ended_)
+      return;
+    const auto factor = places_.look_at_speeds(self_->clock().now());
+    slow_looks_ = factor > worthwhile ? slow_looks_ + 1 : 0;
+    if (slow_looks_ >= looks && epoch_ > 0 && !stopping_ && leaving_.empty() && moving_.empty()) {
+      probe("coordinator: lanes moved for speed");
+      log_->warning(fmt::format("nodes are no longer as fast as lanes are spread: some move, which makes a step {:.0f} % "
+                                "shorter",
+                                100.0 * (1.0 - 1.0 / factor)));
+      slow_looks_ = 0;
+      rebalance_ = true;
+      want_cut();
+    }
+    watch_speeds();
+  });
+}
+
 bool coordinator::served_moves() {
   if ((!rebalance_ && leaving_.empty()) || barrier_ == last_step_)
     return true;

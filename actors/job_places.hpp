@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <optional>
 #include <string>
@@ -22,6 +23,10 @@ struct job_places {
   role_spawner spawn;
   /// Decides anew who lives where; names those who must move. Absent where there is one place only.
   std::function<std::vector<std::string>()> rebalance;
+  /// A lane computed a step where it lives, in that many seconds. Absent, as the next, where there is one place only.
+  std::function<void(std::uint32_t lane, double seconds)> note_step;
+  /// By what factor a step would be shorter if lanes were spread by what nodes did since this was asked last.
+  std::function<double(std::chrono::steady_clock::time_point now)> look_at_speeds;
   /// Where each shard has a keeper: names those that are not (any more) on another node than their shards, or on one
   /// that leaves, and must move. Absent where there is one place only: there a keeper would go down with its shard.
   std::function<std::vector<std::string>()> settle_keepers;
@@ -33,6 +38,10 @@ struct job_places {
 };
 
 /// Everybody in this process.
-inline job_places everybody_here(job_context_ptr context) { return {spawn_here(std::move(context)), {}, {}, {}, {}, {}}; }
+inline job_places everybody_here(job_context_ptr context) {
+  job_places places;
+  places.spawn = spawn_here(std::move(context));
+  return places;
+}
 
 }  // namespace troupe

@@ -63,6 +63,9 @@ struct runtime_settings {
   std::string device = "cpu";
   /// Copies of each shard's present state, on different nodes: 1, or 2 where a backup takes over without a rollback.
   std::uint32_t replication = 1;
+  /// On nodes: for how long steps must have been longer by a fifth than with lanes spread by what each node does, before
+  /// lanes move for it. 0: they never do.
+  std::chrono::milliseconds rebalance_after{60'000};
 };
 
 struct checkpoint_settings {

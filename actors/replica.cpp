@@ -112,7 +112,9 @@ class replica {
     if (message.attempt != attempt_)
       return;
     scheduled_ = false;
+    const auto begin = self_->clock().now();
     const auto done = work_.advance();
+    computing_ += self_->clock().now() - begin;
     if (done.has_gradients)
       push(done.gradients_of);
     if (done.finished)
@@ -168,6 +170,7 @@ class replica {
       return;
     now_ = phase::waiting;
     has_batch_ = false;
+    computing_ = {};
     versions_.assign(shards_.size(), 0);
     tell(self_, loader_, read_lane_batch{lane_, step_});
     for (const auto& shard : shards_)
@@ -204,7 +207,7 @@ class replica {
       tell(self_, shards_[shard],
                   complete_step{epoch_, lane_, step_, attempt_, versions_[shard], work_.targets(), work_.loss_sum(), squares,
                                 samples_});
-    tell(self_, coordinator_, lane_report{lane_, step_, work_.tokens()});
+    tell(self_, coordinator_, lane_report{lane_, step_, work_.tokens(), std::chrono::duration<double>(computing_).count()});
     ++step_;
     disagreements_ = 0;
     now_ = phase::resting;
@@ -227,6 +230,7 @@ class replica {
   bool has_batch_ = false;
   bool scheduled_ = false;
   int disagreements_ = 0;
+  caf::actor_clock::duration_type computing_{};  // of this step
   std::vector<caf::actor> shards_;
   caf::actor loader_;
   std::vector<std::optional<std::uint64_t>> due_;  // by shard

@@ -6,6 +6,7 @@
 
 #include "cli/command.hpp"
 #include "runtime/cluster/node_resources.hpp"
+#include "runtime/tensor/cpu/peak.hpp"
 
 namespace troupe {
 
@@ -78,7 +79,9 @@ void hosted_cluster::start_processes() {
   std::vector<process_command> commands;
   process_command one;
   one.words = {own, "node", "--join", near_endpoint(), "--cores",
-               fmt::format("{:.3f}", std::max(this_node().cores / request_.nodes, 0.01)), "--speed", "1"};
+               fmt::format("{:.3f}", std::max(this_node().cores / request_.nodes, 0.01)), "--speed",
+               // Processes of one machine are alike. Beside others, they are as fast as the machine measures alone.
+               request_.listen.empty() ? "1" : fmt::format("{:.3f}", measure_fma_peak(1) / 1e9)};
   if (!where_.loopback())  // nodes of other machines must reach these, too
     one.words.insert(one.words.end(), {"--listen", to_string({where_.host, 0}), "--advertise",
                                        parse_endpoint(job_.carrier->endpoint(), "--listen").host});

@@ -111,6 +111,9 @@ void describe_runtime(schema& root, runtime_settings& runtime) {
   t.key("device", runtime.device, "where mathematics runs: cpu, or cuda or cuda:N for a GPU; `troupe devices` lists what is there");
   t.key("replication", runtime.replication,
         "2: each shard has a backup on another node, which takes over without a rollback", from_to(1, 2));
+  t.key("rebalance_after", runtime.rebalance_after,
+        "how long a step must have been a fifth longer than with lanes spread by what each node does, before lanes move; "
+        "0: never");
 }
 
 void describe_evaluation(schema& root, evaluation_settings& evaluation) {

@@ -104,6 +104,8 @@ class agent {
   }
 
   void on(const drain_node& message) {
+    if (gone_by_ || end_)
+      return;  // it does already
     hooks_.status->leaves();
     say("leaves", fmt::format("{}; asks to be let go within {} s", message.reason, message.within_ms / 1000));
     tell(self_, membership_, drain_request{post_->self(), message.within_ms, message.reason});

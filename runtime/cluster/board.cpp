@@ -1,6 +1,7 @@
 #include "runtime/cluster/board.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace troupe {
@@ -77,13 +78,54 @@ std::size_t cluster_board::count(node_state state) const {
       std::count_if(nodes_.begin(), nodes_.end(), [&](const auto& node) { return node.state == state; }));
 }
 
+// -- speeds -------------------------------------------------------------------------
+
+void cluster_board::note_step(std::uint32_t lane, double seconds) {
+  const std::lock_guard lock(mutex_);
+  if (seconds <= 0.0 || lane >= homes_.lanes.size() || !accepts(homes_.lanes[lane]))
+    return;
+  const auto home = homes_.lanes[lane];
+  double cores = 0.0;
+  for (std::size_t i = 0; i < homes_.lanes.size(); ++i)
+    if (homes_.lanes[i] == home)
+      cores += demands_.lanes[i].cores;
+  speeds_.note(home, seconds, std::max(1.0, cores / nodes_[home - 1].offer.resources.cores));
+}
+
+double cluster_board::look_at_speeds(measured_speeds::clock::time_point now) {
+  const std::lock_guard lock(mutex_);
+  speeds_.look(now, {homes_.lanes.begin(), homes_.lanes.end()});
+  const auto nodes = candidates();
+  const auto better = place(nodes, demands_, homes_, placement_mode::rebalance);
+  const auto present = step_time(nodes, demands_.lanes, homes_.lanes);
+  if (!better || std::isinf(present))
+    return 1.0;
+  return std::max(1.0, present / step_time(nodes, demands_.lanes, better.where.lanes));
+}
+
+/// What makes of offered speeds, in whatever unit, such as were measured: for nodes that were not. The median over those
+/// that were.
+double cluster_board::offered_to_measured() const {
+  std::vector<double> ratios;
+  for (const auto& node : nodes_)
+    if (const auto measured = speeds_.find(node.id); measured && node.state == node_state::ready)
+      ratios.push_back(*measured / node.offer.speed);
+  if (ratios.empty())
+    return 1.0;
+  const auto middle = ratios.begin() + static_cast<std::ptrdiff_t>(ratios.size() / 2);
+  std::nth_element(ratios.begin(), middle, ratios.end());
+  return *middle;
+}
+
 // -- places -------------------------------------------------------------------------
 
 std::vector<placement_node> cluster_board::candidates() const {
+  const auto unit = offered_to_measured();
   std::vector<placement_node> all;
   for (const auto& node : nodes_)
     if (node.state == node_state::ready)
-      all.push_back({node.id, node.offer.resources.cores, node.offer.resources.memory_bytes, node.offer.speed, true});
+      all.push_back({node.id, node.offer.resources.cores, node.offer.resources.memory_bytes,
+                     speeds_.find(node.id).value_or(unit * node.offer.speed), true});
   return all;
 }
 

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/cluster/measured_speeds.hpp"
 #include "runtime/cluster/node_resources.hpp"
 #include "runtime/cluster/placement.hpp"
 
@@ -30,7 +31,7 @@ const char* to_string(node_state state);
 struct node_offer {
   std::string endpoint;  ///< where other nodes reach it
   node_resources resources;
-  double speed = 1.0;    ///< of one core; any unit, the same on all nodes
+  double speed = 1.0;    ///< of one core; any unit, the same on all nodes. Counts until it was measured at work
 };
 
 struct node_record {
@@ -76,6 +77,14 @@ class cluster_board {
   std::vector<node_record> nodes() const;
   std::size_t count(node_state state) const;
 
+  // -- speeds -------------------------------------------------------------------------
+
+  /// A lane computed a step in that many seconds where it lives.
+  void note_step(std::uint32_t lane, double seconds);
+  /// Takes nodes for as fast as they have been since the last look, and says by what factor a step would be shorter if
+  /// lanes were spread by that; 1: by nothing.
+  double look_at_speeds(measured_speeds::clock::time_point now);
+
   // -- places -------------------------------------------------------------------------
 
   /// Where somebody lives, or is to live from now on: a home is found for whoever has none. no_node: there is no place.
@@ -100,6 +109,7 @@ class cluster_board {
 
  private:
   std::vector<placement_node> candidates() const;
+  double offered_to_measured() const;
   bool accepts(node_id node) const;
   bool is_leaving(node_id node) const;
   bool is_in(node_id node, node_state state) const;
@@ -110,6 +120,7 @@ class cluster_board {
   const placement_demands demands_;
   mutable std::mutex mutex_;
   std::vector<node_record> nodes_;
+  measured_speeds speeds_;
   placement homes_;
 };
 

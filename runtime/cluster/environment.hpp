@@ -25,6 +25,8 @@ struct launch_environment {
   std::optional<std::string> head;           ///< "HOST:PORT"; an IPv6 address in brackets
   std::optional<std::uint32_t> rank;         ///< of this process among those that the launcher started
   std::optional<std::uint32_t> world_size;   ///< how many those are
+  std::optional<std::uint16_t> port;         ///< of the head
+  std::optional<std::uint32_t> nodes;        ///< besides this process, where it is the head
 };
 
 /// Each answer comes from the first of

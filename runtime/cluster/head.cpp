@@ -1,8 +1,8 @@
 #include "runtime/cluster/head.hpp"
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "runtime/cluster/introduction.hpp"
 #include "runtime/error.hpp"
 #include "runtime/probe.hpp"
 #include "runtime/system.hpp"

@@ -10,6 +10,7 @@
 
 #include <caf/all.hpp>
 
+#include "runtime/cluster/introduction.hpp"
 #include "runtime/cluster/links.hpp"
 #include "runtime/cluster/membership.hpp"
 #include "runtime/transport/network.hpp"

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "runtime/cluster/board.hpp"
+#include "runtime/transport/network.hpp"
 
 namespace troupe {
 
@@ -19,6 +20,8 @@ struct introduction {
   std::string cluster;       ///< drawn by the head when it starts: tells its nodes from those of another run
   node_id node = head_node;  ///< who introduces itself
   node_offer offer;
+  std::string target;        ///< a node's number, host or endpoint; empty: who is asked
+  std::chrono::milliseconds within{0};
 };
 
 /// The head's answer to whoever joins.

@@ -46,7 +46,7 @@ class node_links {
   std::map<link_id, node_id> nodes_;
 };
 
-/// Passes what a network tells to the member functions `introduced`, `arrived` and `lost` of `who`, while it lives.
+/// Passes what a network tells to the member functions `introduced`, `arrived`, `lost` and `late` of `who`, while it lives.
 template <class Member>
 network_events events_for(std::weak_ptr<Member> who) {
   return {[who](link_id link, const std::string& text) {

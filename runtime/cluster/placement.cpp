@@ -14,8 +14,11 @@ namespace {
 
 /// Times of a step within this factor are alike; see the header.
 constexpr double alike_factor = 1.25;
-/// A lane moves for a gain beyond this only: a move costs a rollback, and the next measurement may differ.
+/// A lane moves for a gain beyond this only: its step is begun anew elsewhere, and the next measurement may differ.
 constexpr double lane_margin = 0.9;
+/// A node's, in which a lane alone takes 1 at speed 1.
+double time_of_step(const placement_node& node, double cores) { return std::max(1.0, cores / node.cores) / node.speed; }
+
 constexpr auto homeless = std::numeric_limits<std::size_t>::max();
 
 /// How heavily a node is laden.
@@ -71,7 +74,7 @@ class planner {
 
   burden measure_cores(std::size_t index, double cores) const {
     const auto& node = nodes_[index];
-    const auto time = std::max(1.0, cores / node.cores) / node.speed;
+    const auto time = time_of_step(node, cores);
     const auto level = static_cast<int>(std::floor(std::log(time * fastest_) / std::log(alike_factor)));
     return {level, time, cores / (node.cores * node.speed)};
   }
@@ -287,6 +290,23 @@ placement_result place(std::vector<placement_node> nodes, const placement_demand
   if (!result && mode == placement_mode::rebalance)
     result = plan(nodes, demands, {}, mode);
   return result;
+}
+
+double step_time(const std::vector<placement_node>& nodes, const std::vector<compute_demand>& lanes,
+                 const std::vector<node_id>& where) {
+  double slowest = 0.0;
+  std::size_t found = 0;
+  for (const auto& node : nodes) {
+    double cores = 0.0;
+    for (std::size_t lane = 0; lane < std::min(lanes.size(), where.size()); ++lane)
+      if (where[lane] == node.id) {
+        cores += lanes[lane].cores;
+        ++found;
+      }
+    if (cores > 0.0)
+      slowest = std::max(slowest, time_of_step(node, cores));
+  }
+  return found > 0 && found == lanes.size() ? slowest : std::numeric_limits<double>::infinity();
 }
 
 }  // namespace troupe

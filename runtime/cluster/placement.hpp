@@ -11,7 +11,7 @@
 ///
 ///   max(1, cores asked for / cores there) / speed
 ///
-/// and the slowest node sets the pace. Speeds are measured, and two measurements of one machine differ: times within
+/// and the slowest node sets the pace. Speeds are measured (measured_speeds.hpp), and two measurements of one machine differ: times within
 /// a quarter of each other, counted from the fastest node's, are alike, and among alike nodes lanes spread by
 /// cores asked for / (cores there * speed). The evaluator goes where it, as one lane more, disturbs least.
 ///
@@ -91,5 +91,10 @@ struct placement_result {
 /// even where they exceed a node's memory, but adds nothing there.
 placement_result place(std::vector<placement_node> nodes, const placement_demands& demands, const placement& present,
                        placement_mode mode);
+
+/// How long a step of these lanes takes at these places: the slowest node's time, in the unit of above. Infinite where one
+/// of them lives on none of these nodes, or none lives anywhere.
+double step_time(const std::vector<placement_node>& nodes, const std::vector<compute_demand>& lanes,
+                 const std::vector<node_id>& where);
 
 }  // namespace troupe

@@ -3,6 +3,7 @@
 /// The seam between actors and whatever carries their parcels: `tcp_network` between processes, a simulated one in
 /// tests. Everything above it (handles to remote actors, membership, recovery) is the same code on both.
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>

@@ -206,7 +206,8 @@ void tcp_loop::drain(connection& c, outgoing last) {
 
 void tcp_loop::discard_input(connection& c) {
   std::array<std::byte, 64 * 1024> nowhere;
-  const auto bytes = ::recv(c.socket->get(), nowhere.data(), nowhere.size(), MSG_DONTWAIT);
+  const auto bytes = c.reader ? c.stream->receive(c.reader->room())
+                              : ::recv(c.socket->get(), nowhere.data(), nowhere.size(), MSG_DONTWAIT);
   if (bytes == 0 || (bytes < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
     remove(c);
 }

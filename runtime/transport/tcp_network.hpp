@@ -42,7 +42,8 @@ struct tcp_options {
   /// may have. One more ends the oldest of them. At least 1.
   std::size_t unauthenticated_max = 128;
 
-  /// Called on the network's thread where a caller that speaks this protocol was turned away: for a log.
+  /// Called on the network's thread where a caller was turned away, whatever it was: for a log. Begins with the caller's
+  /// address. Not for who goes away by itself before it has said who it is, as what probes a port does.
   std::function<void(const std::string& reason)> on_turned_away{};
 
   bool heartbeats = true;  ///< false: for tests of what others make of our silence

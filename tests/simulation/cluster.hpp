@@ -136,6 +136,9 @@ class simulated_cluster {
 
   void add_node() { add_node(std::make_shared<surviving_cuts>()); }
 
+  /// Of those that are added from now on, in place of chance.
+  void set_cores(double cores) { cores_ = cores; }
+
   /// The process may have been a node before, and have `survivors`.
   void add_node(std::shared_ptr<surviving_cuts> survivors) {
     auto one = std::make_shared<member>();
@@ -144,12 +147,15 @@ class simulated_cluster {
     cluster_node_options options;
     options.codecs = job_codecs();
     options.offer.resources = this_node();
-    options.offer.resources.cores = 1.0 + static_cast<double>(sim_.draw(2));
-    options.prepare = [context = context_, survivors, one = one.get()](const prepare_job& what) {
+    one->cores = options.offer.resources.cores =
+        cores_ ? *cores_ : 1.0 + static_cast<double>(sim_.draw(2));
+    options.prepare = [this, context = context_, survivors, one = one.get()](const prepare_job& what) {
       auto job = prepare_with(survivors, *context, what);
-      job.spawn = [spawn = job.spawn, one](caf::actor_system& system, const spawn_actor& actor) {
+      job.spawn = [this, spawn = job.spawn, one](caf::actor_system& system, spawn_actor actor) {
         if (one->spawned.empty() && (one->is_late || one->was_lost))
           probe(one->is_late ? "fault: a node joined and got work" : "fault: a node that was lost joined anew and got work");
+        if (role_of(actor.name).kind == role_kind::replica && one->step_seconds > 0.0)
+          actor.owner = spawn_stopwatch(one->shared_from_this(), actor.owner);
         one->spawned.push_back({actor.name, spawn(system, actor)});
         return one->spawned.back().who;
       };
@@ -343,7 +349,7 @@ class simulated_cluster {
 
   void finish() { finished_ = true; }
 
-  struct member {
+  struct member : std::enable_shared_from_this<member> {
     std::shared_ptr<network> net;
     std::shared_ptr<cluster_node> node;
     node_id id = head_node;
@@ -358,6 +364,8 @@ class simulated_cluster {
     bool killed = false;
     bool was_lost = false;  // as another node, before
     bool cut_off = false;
+    double cores = 1.0;
+    double step_seconds = 0.0;  // of a lane that shares its cores with none; 0: time does not count
     std::uint64_t updates_before = 0;  // it was cut off
 
     bool hosts_somebody() const {
@@ -408,6 +416,25 @@ class simulated_cluster {
 
   void add_later(std::uint64_t steps_at_most) {
     later_.push_back({sim_.steps() + sim_.draw(steps_at_most), std::make_shared<surviving_cuts>()});
+  }
+
+  /// Tells `coordinator` of a lane's steps how long they take on this node: in virtual time they take none.
+  caf::actor spawn_stopwatch(std::shared_ptr<const member> one, const caf::actor& coordinator) {
+    return sim_.system().spawn([head = std::weak_ptr(head_), one = std::move(one),
+                                coordinator](caf::event_based_actor* self) -> caf::behavior {
+      const auto pass_on = [self, coordinator](const auto& message) {
+        send_as(caf::actor_cast<caf::actor>(self->current_sender()), coordinator, message);
+      };
+      return {[=](const lane_paused& message) { pass_on(message); },
+              [=](const lane_stuck& message) { pass_on(message); },
+              [=](lane_report message) {
+                const auto at = head.lock();
+                const auto lanes = at ? at->board().homes().lanes : std::vector<node_id>{};
+                const auto here = static_cast<double>(std::count(lanes.begin(), lanes.end(), one->id));
+                message.seconds = one->step_seconds * std::max(1.0, here / one->cores);
+                pass_on(message);
+              }};
+    });
   }
 
   /// Stands for the writer, and lives and dies with it.
@@ -461,6 +488,7 @@ class simulated_cluster {
   std::shared_ptr<network> stuck_;
   std::vector<newcomer> later_;
   std::vector<std::pair<std::uint64_t, member*>> doomed_;  // the simulation steps at which they die
+  std::optional<double> cores_;
   bool slow_disk_ = false;
   bool finished_ = false;
 };

@@ -56,6 +56,7 @@ inline job_settings tiny_settings(consistency_mode mode, std::uint32_t shards) {
   settings.checkpoint.flush = false;
   settings.supervision.intensity = 1'000;
   settings.supervision.stall_after = std::chrono::milliseconds{0};  // a stall must show, not mend itself
+  settings.runtime.rebalance_after = std::chrono::milliseconds{0};  // nobody's speed is known
   settings.supervision.stop_within = std::chrono::milliseconds{0};  // likewise
   return settings;
 }

@@ -139,6 +139,8 @@ class job_nodes {
                                     context->layout.shard_count() * (largest / most + 1)));
     auto documents = context->inputs.documents;
     documents["data"] = context->inputs.data->fingerprint();
+    options.peers = context->settings.cluster.peers;
+    options.same_arithmetic = context->sync() && !context->settings.cluster.mixed_arithmetic;
     options.terms.job.documents = to_documents(documents);
     options.terms.job.from_before = inheritance_of(*context);
     options.terms.prepare_within = context->settings.supervision.stall_after;

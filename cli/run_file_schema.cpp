@@ -146,6 +146,24 @@ void describe_supervision(schema& root, supervision_settings& supervision) {
         "told to stop, how long beyond two steps to wait while nothing is done; 0: for ever");
   t.key("stall_after", supervision.stall_after,
         "longest that a step, an evaluation or a cut may take before the job returns to its last cut; 0: for ever");
+  t.key("stall_steps", supervision.stall_steps,
+        "the same for a step whose actors are all there: as many times as long as steps took of late; 0: stall_after only",
+        at_least(0));
+  t.key("stall_least", supervision.stall_least, "see stall_steps: never less than this");
+}
+
+void describe_cluster(schema& root, cluster_settings& cluster) {
+  auto& t = root.table("cluster", "How processes get along: when one that is silent counts as lost (one that dies is noticed at once), and who may join.");
+  t.key("heartbeat", cluster.peers.heartbeat, "between signs of life on an idle link; 10ms to 1m");
+  t.key("phi", cluster.peers.phi,
+        "a silence whose like comes once in 10^phi, by how regularly the peer was heard before, is death: after some 15 "
+        "heartbeats at 12",
+        from_to(1, 100));
+  t.key("silence_max", cluster.peers.silence_max,
+        "as long a silence is death, however irregular the peer was: noticed at most one heartbeat later");
+  t.key("mixed_arithmetic", cluster.mixed_arithmetic,
+        "sync: take nodes whose processors or libraries round differently, and give up that results do not depend on who "
+        "computes");
 }
 
 void describe_chaos(schema& root, chaos_settings& chaos) {

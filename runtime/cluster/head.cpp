@@ -81,6 +81,8 @@ introduction_reply cluster_head::introduced(link_id link, const std::string& tex
       case introduction::kind::join:
         break;
     }
+    if (auto reason = mismatch(who.offer.resources); !reason.empty())
+      return {false, std::move(reason)};
     const auto node = board_->add(std::move(who.offer));
     links_.add(link, node);
     post_->connect(node, link);

@@ -22,6 +22,8 @@ struct cluster_head_options {
   message_codecs codecs;                   ///< of everything that actors say to each other
   placement_demands demands;
   membership_terms terms;                  ///< what every node prepares itself with, and how long that may take
+  failure_detection peers;                 ///< how all processes watch each other
+  bool same_arithmetic = false;            ///< nodes that round otherwise than the first are refused
   std::string cluster;                     ///< drawn anew by each run
   std::function<std::string()> status;     ///< of the job, as a JSON object; must not wait
   std::function<void(const log_line&)> tell;  ///< see membership_hooks; called on an actor's thread

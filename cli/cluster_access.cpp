@@ -16,7 +16,6 @@
 
 #include "cli/command.hpp"
 #include "runtime/cluster/build_id.hpp"
-#include "runtime/cluster/environment.hpp"
 #include "runtime/error.hpp"
 #include "runtime/transport/tcp_network.hpp"
 
@@ -33,8 +32,8 @@ std::string to_string(const endpoint_parts& parts) {
                                                    : fmt::format("[{}]:{}", parts.host, parts.port);
 }
 
-endpoint_parts parse_endpoint(const std::string& text, const std::string& option) {
-  endpoint_parts parts{"127.0.0.1", default_port};
+endpoint_parts parse_endpoint(const std::string& text, const std::string& option, std::uint16_t port) {
+  endpoint_parts parts{"127.0.0.1", port};
   const auto colon = text.rfind(':');
   const bool bare_v6 = colon != text.find(':') && !text.starts_with('[');
   const bool has_port = colon != std::string::npos && !bare_v6 && !(text.starts_with('[') && text.ends_with(']'));

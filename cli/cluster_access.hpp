@@ -12,6 +12,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "runtime/cluster/environment.hpp"
 #include "runtime/transport/network.hpp"
 #include "runtime/transport/tls_context.hpp"
 
@@ -27,8 +28,8 @@ struct endpoint_parts {
 /// "HOST:PORT", "[::1]:PORT"
 std::string to_string(const endpoint_parts& parts);
 
-/// "HOST:PORT", "[::1]:PORT", ":PORT" and "HOST" with the default port. Throws usage_error that names `option`.
-endpoint_parts parse_endpoint(const std::string& text, const std::string& option);
+/// "HOST:PORT", "[::1]:PORT", ":PORT" and "HOST" with `port`. Throws usage_error that names `option`.
+endpoint_parts parse_endpoint(const std::string& text, const std::string& option, std::uint16_t port = default_port);
 
 /// What shows a process to others as one of theirs.
 struct cluster_access {

@@ -22,7 +22,9 @@ hosted_cluster::hosted_cluster(const cluster_request& request, console& people) 
     throw usage_error(fmt::format("--min-nodes {}: with --nodes {} and without --listen there will never be so many\n"
                                   "help: --listen ADDRESS:PORT lets nodes join from elsewhere",
                                   request.min_nodes, request.nodes));
-  where_ = request.listen.empty() ? endpoint_parts{"127.0.0.1", 0} : parse_endpoint(request.listen, "--listen");
+  const auto launched = request.listen.empty() ? launch_environment{} : read_launch_environment();
+  where_ = request.listen.empty() ? endpoint_parts{"127.0.0.1", 0}
+                                  : parse_endpoint(request.listen, "--listen", launched.port.value_or(default_port));
   access_ = request.access.find();
   secret_is_drawn_ = access_.secret.empty() && request.listen.empty();
   if (secret_is_drawn_)

@@ -18,7 +18,7 @@ struct cluster_request {
   std::uint32_t nodes = 0;      ///< processes to start on this machine
   std::string listen;           ///< "ADDRESS:PORT"; empty: for this machine's own nodes only
   double replace_after = 0.5;   ///< seconds, for a process of `nodes` that died
-  std::uint32_t min_nodes = 0;  ///< 0: as many as `nodes`, at least one
+  std::uint32_t min_nodes = 0;  ///< 0: as many as `nodes`, else as a launcher started, at least one
   double wait_for_nodes = 600;  ///< seconds; see job_cluster::wait_for_nodes
   double recover_within = 15;   ///< seconds; see job_cluster::wait_for_memory
   access_options access;        ///< beyond this machine's own nodes

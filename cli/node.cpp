@@ -119,7 +119,7 @@ class serving {
     access_ = options.access.find();
     const auto head_at = parse_endpoint(head_, "--join");
     where_ = options.listen.empty() ? endpoint_parts{head_at.loopback() ? "127.0.0.1" : "0.0.0.0", 0}
-                                    : parse_endpoint(options.listen, "--listen");
+                                    : parse_endpoint(options.listen, "--listen", 0);
   }
 
   /// Looks for the head as long as it may, serves, and returns when the membership has ended and nothing of it is left but

@@ -280,7 +280,8 @@ void add_train(CLI::App& app, action& chosen) {
     ->check(from_to(0, 3600))
     ->capture_default_str();
   auto* listen = command->add_option("--listen", options->cluster.listen,
-                                     "ADDRESS:PORT where `troupe node --join` finds this run");
+                                     "ADDRESS:PORT where `troupe node --join` finds this run; without a port that of MASTER_PORT, "
+                                     "or 29500");
   command->add_option("--min-nodes", options->cluster.min_nodes,
                       "nodes to wait for before the first step; default: as many as --nodes, at least one")
     ->check(at_least(1));

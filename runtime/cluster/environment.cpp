@@ -103,7 +103,9 @@ launch_environment read_launch_environment(const variable_lookup& lookup) {
     host = variables.host("SLURM_LAUNCH_NODE_IPADDR");
   if (!host)
     host = variables.listed_host("SLURM_JOB_NODELIST");
-  const auto port = variables.number("MASTER_PORT", 1, 65'535).value_or(default_port);
+  if (const auto given = variables.number("MASTER_PORT", 1, 65'535))
+    result.port = static_cast<std::uint16_t>(*given);
+  const auto port = result.port.value_or(default_port);
   if (host)
     result.head = host->find(':') == std::string::npos ? fmt::format("{}:{}", *host, port)
                                                        : fmt::format("[{}]:{}", *host, port);
@@ -118,6 +120,10 @@ launch_environment read_launch_environment(const variable_lookup& lookup) {
     throw input_error(fmt::format("environment: rank {} (RANK or SLURM_PROCID) in a world of {} (WORLD_SIZE or "
                                   "SLURM_NTASKS); ranks count from 0",
                                   *result.rank, *result.world_size));
+  if (result.world_size) {
+    const bool is_one_of_them = variables.text("RANK") || variables.text("SLURM_STEP_ID");
+    result.nodes = *result.world_size - (is_one_of_them ? 1 : 0);
+  }
   return result;
 }
 

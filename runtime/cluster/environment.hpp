@@ -34,8 +34,10 @@ struct launch_environment {
 ///   head         MASTER_ADDR and MASTER_PORT; SLURM_LAUNCH_NODE_IPADDR; the first host of SLURM_JOB_NODELIST
 ///   rank         RANK; SLURM_PROCID
 ///   world_size   WORLD_SIZE; SLURM_NTASKS
+///   port         MASTER_PORT
+///   nodes        all that were started; less this process, where it is one of them: RANK or SLURM_STEP_ID is set
 ///
-/// that is set and not empty. The port is MASTER_PORT in any case, where it is set, or else default_port. Throws
+/// that is set and not empty. A batch script of Slurm's is no task: SLURM_STEP_ID is not set there. The port is MASTER_PORT in any case, where it is set, or else default_port. Throws
 /// input_error naming the variable, what it holds and what it should.
 launch_environment read_launch_environment(const variable_lookup& lookup = environment_variable);
 

@@ -44,6 +44,17 @@ TEST_CASE("without a launcher nothing is known") {
   }
 }
 
+TEST_CASE("how many nodes there will be besides the head, and where it listens") {
+  CHECK(!read({}).nodes);
+  CHECK(!read({}).port);
+  CHECK(read({{"MASTER_PORT", "1234"}}).port == 1234);
+  CHECK(read({{"SLURM_NTASKS", "4"}, {"SLURM_PROCID", "0"}}).nodes == 4u);  // a batch script
+  CHECK(read({{"SLURM_NTASKS", "4"}, {"SLURM_PROCID", "0"}, {"SLURM_STEP_ID", "0"}}).nodes == 3u);
+  CHECK(read({{"WORLD_SIZE", "4"}}).nodes == 4u);
+  CHECK(read({{"WORLD_SIZE", "4"}, {"RANK", "0"}}).nodes == 3u);
+  CHECK(read({{"WORLD_SIZE", "1"}, {"RANK", "0"}}).nodes == 0u);
+}
+
 TEST_CASE("torchrun's variables come before Slurm's") {
   const variables slurm{{"SLURM_PROCID", "3"},
                         {"SLURM_NTASKS", "8"},

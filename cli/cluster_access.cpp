@@ -83,7 +83,8 @@ std::string draw_secret() {
 }
 
 std::shared_ptr<network> listen_on(const endpoint_parts& where, const cluster_access& access,
-                                   const std::string& advertised) {
+                                   const std::string& advertised,
+                                   std::function<void(const std::string&)> on_turned_away) {
   if (!where.loopback() && access.secret.empty())
     throw usage_error(fmt::format("listening on {} without a secret would let anybody in\nhelp: give all processes the "
                                   "same TROUPE_SECRET, or --secret-file; or listen on 127.0.0.1",
@@ -101,6 +102,7 @@ std::shared_ptr<network> listen_on(const endpoint_parts& where, const cluster_ac
   if (!access.tls.empty())
     options.tls = tls_files_in(access.tls);
   options.build = build_id();
+  options.on_turned_away = std::move(on_turned_away);
   return make_tcp_network(std::move(options));
 }
 

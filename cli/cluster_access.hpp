@@ -57,9 +57,10 @@ tls_options tls_files_in(const std::filesystem::path& folder);
 std::string draw_secret();
 
 /// A network that listens. Listening beyond this machine without a secret is a usage_error; so it is without TLS,
-/// unless that is said to be wanted.
+/// unless that is said to be wanted. `on_turned_away`: see tcp_options.
 std::shared_ptr<network> listen_on(const endpoint_parts& where, const cluster_access& access,
-                                   const std::string& advertised);
+                                   const std::string& advertised,
+                                   std::function<void(const std::string&)> on_turned_away = {});
 
 /// The address of this machine that `other` sees, as far as routes tell; empty: there is none.
 std::string own_address_towards(const endpoint_parts& other);

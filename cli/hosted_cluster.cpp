@@ -33,8 +33,10 @@ hosted_cluster::hosted_cluster(const cluster_request& request, console& people) 
     access_.tls.clear();  // what stays within this machine needs none
   else if (!access_.tls.empty())
     access_.tls = std::filesystem::absolute(access_.tls);
-  job_.carrier = listen_on(where_, access_, request.advertise);
-  job_.min_nodes = std::max(1u, request.min_nodes > 0 ? request.min_nodes : request.nodes);
+  // Told once the job runs, which is when this network starts.
+  job_.carrier = listen_on(where_, access_, request.advertise, [this](const std::string& who) { refusals_.note(who); });
+  const auto expected = request.nodes > 0 ? request.nodes : launched.nodes.value_or(1);
+  job_.min_nodes = std::max(1u, request.min_nodes > 0 ? request.min_nodes : expected);
   job_.alike = request.listen.empty();
   job_.wait_for_nodes = std::chrono::milliseconds{static_cast<std::int64_t>(request.wait_for_nodes * 1e3)};
   if (request.listen.empty())

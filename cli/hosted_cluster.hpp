@@ -8,6 +8,7 @@
 #include "actors/job.hpp"
 #include "cli/cluster_access.hpp"
 #include "cli/progress.hpp"
+#include "cli/refusal_log.hpp"
 #include "cli/run_directory.hpp"
 #include "runtime/cluster/local_processes.hpp"
 
@@ -54,6 +55,7 @@ class hosted_cluster {
   endpoint_parts where_;
   std::filesystem::path directory_;
   cluster_file found_by_;
+  refusal_log refusals_{[this](const log_line& line) { job_.tell(line); }};
   job_cluster job_;
   std::unique_ptr<local_processes> processes_;
 };

@@ -60,6 +60,7 @@ void tcp_loop::make_room_for_stranger() {
   if (strangers_ < strangers_max_)
     return;
   const auto oldest = std::ranges::find_if(connections_, [](const auto& each) { return each.second->is_stranger; });
+  tell_turned_away(*oldest->second, "it said nothing while others came that have not said who they are either");
   remove(*oldest->second);
 }
 
@@ -208,8 +209,13 @@ void tcp_loop::turn_away(connection& c, const handshake_error& reason) {
     remove(c);
   if (done)
     done({0, text, reason.refusal});
-  else if (reason.refusal && options_.on_turned_away)
+  else if (options_.on_turned_away)
     options_.on_turned_away(text);
+}
+
+void tcp_loop::tell_turned_away(const connection& c, std::string_view reason) const {
+  if (options_.on_turned_away)
+    options_.on_turned_away(fmt::format("{}: {}", c.peer, reason));
 }
 
 /// The acceptor's end of the handshake. Others may send to the link as soon as they hear of it, but the answer has to
@@ -222,6 +228,8 @@ void tcp_loop::introduce(connection& c) {
   if (ends)
     links_.remove(c.id);
   c.out->uncork({handshake::answer(reply), {}});
+  if (!reply.accepted)
+    tell_turned_away(c, reply.text);
   if (ends)
     drain(c, reply.accepted ? goodbye() : outgoing());
   else

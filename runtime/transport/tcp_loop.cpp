@@ -139,6 +139,8 @@ void tcp_loop::tick(clock::time_point now) {
       if (const auto evidence = c.detector->suspicion(now))
         give_up(c, *evidence);
     } else if (now >= c.deadline) {
+      if (c.at == connection::phase::handshaking && !c.done)
+        tell_turned_away(c, "it did not say who it is in time");
       give_up(c, c.at == connection::phase::handshaking ? "the handshake took too long"
                                                         : "there was no answer within the time for dialing");
     }

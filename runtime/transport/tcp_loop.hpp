@@ -76,6 +76,7 @@ class tcp_loop {
   void introduce(connection& c);
   void conclude(connection& c, const introduction_reply& reply);
   void turn_away(connection& c, const handshake_error& reason);
+  void tell_turned_away(const connection& c, std::string_view reason) const;
   void open(connection& c);
 
   // -- its life ----------------------------------------------------------------

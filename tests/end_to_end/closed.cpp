@@ -76,6 +76,12 @@ TEST_CASE("closed: strangers at the head's and at a node's port disturb no runni
   CHECK(guessing->wait() == 3);
   CHECK(says(guessing->err(), "another secret"));
   write_file(folder, "known", file["secret"].get<std::string>());
+  const auto refusals = head.err();
+  std::size_t lines = 0;
+  for (auto at = refusals.find("event=refused"); at != std::string::npos; at = refusals.find("event=refused", at + 1))
+    ++lines;
+  CHECK(lines > 0);
+  CHECK(lines <= 3 * 11);  // of thousands; the test lasts less than three minutes
   const auto of_node = run(folder, {"status", "--ready", ports[1], "--secret-file", "known"});
   CHECK(of_node.code == 0);
   CHECK(says(of_node.out, "node 1 | ready"));

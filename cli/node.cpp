@@ -12,6 +12,7 @@
 
 #include "actors/cluster_job.hpp"
 #include "actors/surviving_cuts.hpp"
+#include "cli/argument_checks.hpp"
 #include "cli/cluster_access.hpp"
 #include "cli/command.hpp"
 #include "cli/job_preparation.hpp"
@@ -300,15 +301,18 @@ void add_node(CLI::App& app, action& chosen) {
   command->add_option("--join", options->join,
                       "HOST:PORT of `troupe train --listen`; default: what torchrun's or Slurm's variables say");
   command->add_option("--listen", options->listen,
-                      "ADDRESS:PORT for other nodes; default: loopback where the head is, else every address");
+                      "ADDRESS:PORT for other nodes; default: loopback where the head is, else every address; any port that is free");
   command->add_option("--advertise", options->advertise, "host under which other nodes reach this one");
   options->access.add_to(*command);
   command->add_flag("--insecure", options->access.insecure, "listen beyond this machine without TLS");
-  command->add_option("--cores", options->cores, "cores to offer; default: those this process may use");
-  command->add_option("--speed", options->speed, "of one core, relative to other nodes; default: measured, in GFLOP/s");
+  command->add_option("--cores", options->cores, "cores to offer; default: those this process may use")
+    ->check(above_to(0, 65536));
+  command->add_option("--speed", options->speed, "of one core, relative to other nodes; default: measured, in GFLOP/s")
+    ->check(above_to(0, 1e9));
   command->add_option("--drain-within", options->drain_within, "seconds from SIGTERM to leaving, at most")
       ->capture_default_str();
   command->add_option("--rejoin-within", options->rejoin_within, "seconds to look for a head that is gone")
+      ->check(from_to(0, 2592000))
       ->capture_default_str();
   command->add_option("--preemption", options->preemption,
                       "watch a cloud's metadata service for notices: aws, gcp, or aws=URL, gcp=URL")

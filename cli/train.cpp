@@ -283,15 +283,16 @@ void add_train(CLI::App& app, action& chosen) {
                                      "ADDRESS:PORT where `troupe node --join` finds this run; without a port that of MASTER_PORT, "
                                      "or 29500");
   command->add_option("--min-nodes", options->cluster.min_nodes,
-                      "nodes to wait for before the first step; default: as many as --nodes, at least one")
-    ->check(at_least(1));
+                      "nodes to wait for before the first step; default: as many as --nodes; else, with --listen, as "
+                      "many as torchrun's or Slurm's variables say, at least one")
+    ->check(from_to(1, 65536));
   command->add_option("--wait-for-nodes", options->cluster.wait_for_nodes,
                       "seconds to wait for nodes: for the first, for any when all are gone, for one that has room")
-    ->check(CLI::Range(0.0, 86400.0))
+    ->check(from_to(0, 86400))
     ->capture_default_str();
   command->add_option("--recover-within", options->cluster.recover_within,
                       "with --resume: seconds to wait for nodes that hold a later cut in memory than the disk has")
-    ->check(CLI::Range(0.0, 3600.0))
+    ->check(from_to(0, 3600))
     ->capture_default_str();
   options->cluster.access.add_to(*command);
   command->add_flag("--insecure", options->cluster.access.insecure, "listen beyond this machine without TLS");

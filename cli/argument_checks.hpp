@@ -38,6 +38,10 @@ inline CLI::Validator above_to(double below, double most) {
                       fmt::format("more than {} and at most {}", below, most));
 }
 
+/// Seconds for a node to leave.
+inline constexpr double drain_within_default = 25.0;
+inline constexpr double drain_within_max = 86'400.0;
+
 /// Of mathematics: as many as a run file may ask for.
 inline CLI::Validator threads_check() { return from_to(1, 1024); }
 

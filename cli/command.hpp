@@ -33,6 +33,7 @@ using action = std::function<exit_code()>;
 void add_train(CLI::App& app, action& chosen);
 void add_node(CLI::App& app, action& chosen);
 void add_status(CLI::App& app, action& chosen);
+void add_drain(CLI::App& app, action& chosen);
 void add_certs(CLI::App& app, action& chosen);
 void add_generate(CLI::App& app, action& chosen);
 void add_eval(CLI::App& app, action& chosen);

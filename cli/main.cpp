@@ -68,6 +68,7 @@ int main(int argc, char** argv) {
   troupe::add_train(app, chosen);
   troupe::add_node(app, chosen);
   troupe::add_status(app, chosen);
+  troupe::add_drain(app, chosen);
   troupe::add_certs(app, chosen);
   troupe::add_generate(app, chosen);
   troupe::add_eval(app, chosen);

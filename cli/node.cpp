@@ -38,7 +38,7 @@ struct node_options {
   access_options access;
   double cores = 0.0;
   double speed = 0.0;
-  double drain_within = 25.0;
+  double drain_within = drain_within_default;
   double rejoin_within = 60.0;
   std::vector<std::string> preemption;
   bool quiet = false;
@@ -310,6 +310,7 @@ void add_node(CLI::App& app, action& chosen) {
   command->add_option("--speed", options->speed, "of one core, relative to other nodes; default: measured, in GFLOP/s")
     ->check(above_to(0, 1e9));
   command->add_option("--drain-within", options->drain_within, "seconds from SIGTERM to leaving, at most")
+      ->check(from_to(0, drain_within_max))
       ->capture_default_str();
   command->add_option("--rejoin-within", options->rejoin_within, "seconds to look for a head that is gone")
       ->check(from_to(0, 2592000))

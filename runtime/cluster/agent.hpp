@@ -54,10 +54,6 @@ struct peer_silent {
 struct peers_met {
   std::vector<peer_silent> missed;
 };
-struct drain_node {
-  std::uint64_t within_ms = 0;
-  std::string reason;
-};
 struct ask_for_cut {};
 
 struct agent_hooks {
@@ -85,5 +81,4 @@ caf::actor spawn_agent(caf::actor_system& system, std::shared_ptr<remoting> post
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::head_lost)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::peers_met)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::peer_silent)
-CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::drain_node)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::ask_for_cut)

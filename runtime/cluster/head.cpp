@@ -76,6 +76,8 @@ introduction_reply cluster_head::introduced(link_id link, const std::string& tex
     switch (who.what) {
       case introduction::kind::status:
         return {true, describe(), true};
+      case introduction::kind::drain:
+        return drain(who);
       case introduction::kind::peer:
         return {false, "this is the head: nodes join it"};
       case introduction::kind::join:
@@ -91,6 +93,44 @@ introduction_reply cluster_head::introduced(link_id link, const std::string& tex
   } catch (const input_error& fault) {
     return {false, fault.what()};
   }
+}
+
+introduction_reply cluster_head::drain(const introduction& wish) {
+  std::vector<node_record> meant;
+  std::vector<std::string> there;
+  for (const auto& node : board_->nodes()) {
+    if (node.state == node_state::gone)
+      continue;
+    there.push_back(fmt::format("{} ({}, {})", node.id, node.offer.resources.host, node.offer.endpoint));
+    if (wish.target == std::to_string(node.id) || wish.target == node.offer.resources.host ||
+        wish.target == node.offer.endpoint)
+      meant.push_back(node);
+  }
+  const auto all = there.empty() ? std::string{"none"} : fmt::format("{}", fmt::join(there, ", "));
+  if (wish.target.empty())
+    return {false, fmt::format("this is the head: which node is to leave?\nhelp: --node NUMBER, HOST or HOST:PORT; nodes "
+                               "that are there: {}", all)};
+  if (meant.size() != 1)
+    return {false, fmt::format("'{}' is {} node{}\nhelp: nodes that are there: {}", wish.target,
+                               meant.empty() ? "no" : "more than one", meant.empty() ? "" : "; name it by its number", all)};
+  const auto& node = meant.front();
+  if (node.state == node_state::leaving)
+    return {true, fmt::format("node {} leaves already", node.id), true};
+  caf::anon_send(post_->handle({node.id, agent_name, 1}),
+                 drain_node{static_cast<std::uint64_t>(wish.within.count()), "it was asked to by `troupe drain`"});
+  return {true, fmt::format("node {} ({}) is told to leave", node.id, node.offer.resources.host), true};
+}
+
+/// Against the first that joined, still there or not: what it computed is in the parameters.
+std::string cluster_head::mismatch(const node_resources& newcomer) const {
+  const auto first = board_->find(1);
+  if (!options_.same_arithmetic || !first || first->offer.resources.arithmetic == newcomer.arithmetic)
+    return {};
+  return fmt::format("{} computes with {}, but node 1 ({}) with {}: the result would depend on who computes what\n"
+                     "help: where processors differ, ONEDNN_MAX_CPU_ISA=AVX2, say, makes all nodes use what all have: set it "
+                     "for every node and start the run's processes anew; or give up that runs repeat exactly with "
+                     "cluster.mixed_arithmetic=true",
+                     newcomer.host, newcomer.arithmetic, first->offer.resources.host, first->offer.resources.arithmetic);
 }
 
 /// First the board, so that nobody is placed there any more; then the handles, whose ends make supervisors act.

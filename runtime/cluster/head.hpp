@@ -51,6 +51,9 @@ class cluster_head : public std::enable_shared_from_this<cluster_head> {
 
   template <class Member>
   friend network_events events_for(std::weak_ptr<Member> who);
+  /// Why a node may not join those that are there; empty: it may.
+  std::string mismatch(const node_resources& newcomer) const;
+  introduction_reply drain(const introduction& wish);
   introduction_reply introduced(link_id link, const std::string& text);
   void arrived(link_id link, parcel what);
   void lost(link_id link, const std::string& evidence);

@@ -20,6 +20,7 @@ const char* name_of(introduction::kind what) {
     case introduction::kind::join: return "join";
     case introduction::kind::peer: return "peer";
     case introduction::kind::status: return "status";
+    case introduction::kind::drain: return "drain";
   }
   return "";
 }
@@ -68,6 +69,10 @@ std::string encode(const introduction& value) {
     out["offer"] = {{"endpoint", value.offer.endpoint},
                     {"speed", value.offer.speed},
                     {"resources", to_json(value.offer.resources)}};
+  if (value.what == introduction::kind::drain) {
+    out["target"] = value.target;
+    out["within_ms"] = value.within.count();
+  }
   return out.dump();
 }
 
@@ -84,7 +89,8 @@ introduction decode_introduction(const std::string& text) {
   const auto in = parse(text);
   const auto kind = read_text(in, "kind");
   introduction value;
-  for (const auto what : {introduction::kind::join, introduction::kind::peer, introduction::kind::status}) {
+  for (const auto what : {introduction::kind::join, introduction::kind::peer, introduction::kind::status,
+                          introduction::kind::drain}) {
     if (kind != name_of(what))
       continue;
     value.what = what;
@@ -100,9 +106,13 @@ introduction decode_introduction(const std::string& text) {
       value.offer.speed = read_number(*offer, "speed", 1e-9, 1e18);
       value.offer.resources = node_resources_from_json((*offer)["resources"]);
     }
+    if (what == introduction::kind::drain) {
+      value.target = read_text(in, "target");
+      value.within = std::chrono::milliseconds{static_cast<std::int64_t>(read_number(in, "within_ms", 0, 1e10))};
+    }
     return value;
   }
-  fail("kind", "'join', 'peer' or 'status'");
+  fail("kind", "'join', 'peer', 'status' or 'drain'");
 }
 
 welcome decode_welcome(const std::string& text) {

@@ -15,6 +15,7 @@ struct introduction {
     join,    ///< to the head: `offer`
     peer,    ///< to a node: `cluster`, `node`
     status,  ///< to anybody: how are things? The answer is the status, and then the link closes
+    drain,   ///< to the head, or to the node itself: `target` is to leave, `within`. The answer is for people
   };
   kind what = kind::status;
   std::string cluster;       ///< drawn by the head when it starts: tells its nodes from those of another run

@@ -92,6 +92,14 @@ introduction_reply cluster_node::introduced(link_id link, const std::string& tex
     const auto who = decode_introduction(text);
     if (who.what == introduction::kind::status)
       return {true, status_->to_json(), true};
+    if (who.what == introduction::kind::drain) {
+      if (!who.target.empty())
+        return {false, "this is a node, and knows no others by name\nhelp: ask the head, or leave out --node"};
+      if (!agent())
+        return {false, "this node has joined no head: stop its process"};
+      drain(who.within, "it was asked to by `troupe drain`");
+      return {true, fmt::format("node {} is told to leave", post_->self()), true};
+    }
     if (who.what != introduction::kind::peer)
       return {false, "this is a node, not the head: join the head"};
     {

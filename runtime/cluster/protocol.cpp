@@ -8,6 +8,7 @@ void add_cluster_codecs(message_codecs& codecs) {
   codecs.add<prepare_job>("prepare_job");
   codecs.add<forget_kept>("forget_kept");
   codecs.add<spawn_actor>("spawn_actor");
+  codecs.add<drain_node>("drain_node");
   codecs.add<leave_cluster>("leave_cluster");
   codecs.add<die_now>("die_now");
   codecs.add<node_prepared>("node_prepared");

@@ -9,6 +9,7 @@
 ///     agent  --node_prepared-->        membership   from now on the node is ready: work may be placed on it
 ///     head   --forget_kept-->          agent        what the node holds of the time under another head is not needed
 ///     head   --spawn_actor-->          agent        and the handle of what is spawned is used at once
+///     head   --drain_node-->           agent        somebody asked for it (`troupe drain`)
 ///     agent  --drain_request-->        membership   SIGTERM, a cloud's notice: the node must leave by a deadline
 ///     head   --leave_cluster-->        agent        nothing lives there any more; or the job is done
 ///
@@ -77,6 +78,12 @@ struct spawn_actor {
   caf::actor owner;
 };
 
+/// Ask to be let go by then, as if this process had been told by a signal: somebody asked the head for it.
+struct drain_node {
+  std::uint64_t within_ms = 0;
+  std::string reason;
+};
+
 /// Leave; `reason` is for people.
 struct leave_cluster {
   std::string reason;
@@ -120,6 +127,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::forget_peer)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::prepare_job)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::forget_kept)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::spawn_actor)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::drain_node)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::leave_cluster)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::die_now)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::node_prepared)

@@ -41,6 +41,7 @@ struct tcp_loop::connection {
   std::optional<frame_reader> reader;
   std::function<bool(parcel)> deliver;
   std::optional<phi_detector> detector;
+  bool is_fenced = false;                                 ///< given up for its silence: drains to tell it so
 };
 
 template <class Take>

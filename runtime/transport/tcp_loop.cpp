@@ -150,7 +150,7 @@ void tcp_loop::tick(clock::time_point now) {
 void tcp_loop::end_all() {
   for (auto next = connections_.begin(); next != connections_.end();) {
     auto& c = *next++->second;
-    if (c.at == connection::phase::draining)
+    if (c.at == connection::phase::draining && !c.is_fenced)
       continue;
     links_.remove(c.id);  // nobody is told
     give_up(c, "this node is ending");
@@ -212,6 +212,18 @@ void tcp_loop::discard_input(connection& c) {
                               : ::recv(c.socket->get(), nowhere.data(), nowhere.size(), MSG_DONTWAIT);
   if (bytes == 0 || (bytes < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
     remove(c);
+  else if (bytes > 0 && c.reader)
+    c.reader->filled(static_cast<std::size_t>(bytes), c.deliver);
+} catch (const std::exception&) {
+  remove(c);  // what it sends makes no sense, and nobody waits for it
+}
+
+/// Whoever is silent may come back, and is to learn that it was given up; what it sends then is not taken.
+void tcp_loop::fence(connection& c, const std::string& evidence) {
+  if (links_.remove(c.id))
+    events_.on_lost(c.id, fmt::format("{}: {}", c.peer, evidence));
+  c.is_fenced = true;
+  drain(c, goodbye());
 }
 
 void tcp_loop::give_up(connection& c, const std::string& reason) {

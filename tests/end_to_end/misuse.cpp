@@ -41,6 +41,66 @@ TEST_CASE("misuse: impossible clusters are refused before anything is started") 
   require_refused(train({"--nodes", "2", "--secret-file", "nowhere"}), 3, {"nowhere"});
 }
 
+TEST_CASE("misuse: numbers that make no sense are refused, with what was expected") {
+  const auto refuse = [](const arguments& words, const char* expected) {
+    require_refused(words, 2, {words[words.size() - 2], words.back(), expected});
+  };
+  const auto train = [](const char* option, const char* value) {
+    return arguments{"train", "small.toml", "--listen", "127.0.0.1:0", option, value};
+  };
+  const auto node = [](const char* option, const char* value) {
+    return arguments{"node", "--join", "127.0.0.1:1", option, value};
+  };
+  for (const auto* value : {"nan", "inf", "-1", "1e300"}) {
+    CAPTURE(value);
+    refuse(train("--wait-for-nodes", value), "0 to 86400");
+    refuse(train("--recover-within", value), "0 to 3600");
+    refuse(train("--replace-after", value), "0 to 3600");
+    refuse(train("--min-nodes", value), "1 to 65536");
+    refuse(node("--cores", value), "at most 65536");
+    refuse(node("--speed", value), "more than 0");
+    refuse(node("--drain-within", value), "0 to 86400");
+    refuse(node("--rejoin-within", value), "0 to 2592000");
+    refuse({"drain", "127.0.0.1:1", "--within", value}, "0 to 86400");
+  }
+  refuse(node("--cores", "0"), "more than 0");
+  require_refused(train("--min-nodes", "1.5"), 2, {"--min-nodes", "1.5"});
+  require_refused(train("cluster.heartbeat=1ms", "--quiet"), 2, {"cluster.heartbeat", "10ms to 1m"});
+  require_refused(train("cluster.silence_max=500ms", "--quiet"), 2, {"cluster.silence_max", "1000 ms or more"});
+  require_refused(train("cluster.phi=0", "--quiet"), 2, {"cluster.phi", "1"});
+}
+
+TEST_CASE("misuse: in sync mode a node that rounds otherwise than the first is refused, unless that is wanted") {
+  const arguments other_machine{"/usr/bin/env", "ONEDNN_MAX_CPU_ISA=SSE41"};
+  const auto train = [](const char* setting) {
+    return cluster_job(1'000'000) + arguments{"--listen", "127.0.0.1:0", setting};
+  };
+  for (const auto* wanted : {"cluster.mixed_arithmetic=true", "consistency.mode=async"}) {
+    CAPTURE(wanted);
+    const scratch_folder folder;
+    prepare(folder);
+    const process head(folder, train(wanted));
+    const auto first = start_node(folder, head_endpoint(folder), "first");
+    const auto second = start_node(folder, head_endpoint(folder), "second", {}, other_machine);
+    CHECK(comes_true([&] { return ready_nodes(folder).size() == 2; }));
+    head.signal(SIGINT);
+    head.wait();
+  }
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, train("consistency.mode=sync"));
+  const auto endpoint = head_endpoint(folder);
+  const auto first = start_node(folder, endpoint, "first");
+  REQUIRE(reaches(head, 10));
+  const auto second = start_node(folder, endpoint, "second", {}, other_machine);
+  CHECK(second->wait() == 3);
+  for (const auto* part : {"sse41", "but node 1", "avx", "ONEDNN_MAX_CPU_ISA", "cluster.mixed_arithmetic"})
+    CHECK_MESSAGE(says(second->err(), part), part);
+  CHECK(says(head.err(), "event=refused"));
+  head.signal(SIGINT);
+  head.wait();
+}
+
 TEST_CASE("misuse: a job that no node has the memory for is refused where none can join, and says so where one can") {
   const arguments huge{"train", "small.toml", "model.layers=96", "model.channels=8192", "runtime.shards=400"};
   {

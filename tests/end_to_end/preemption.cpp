@@ -80,11 +80,52 @@ TEST_CASE("preemption: a node that dies in the middle of its drain is lost, not 
   leaves->signal(SIGTERM);
   REQUIRE(comes_true([&] { return says(head.err(), "leaves: it was told to"); }));
   leaves->signal(SIGKILL);
-  wait_for_loss(folder, "its process has died; it had not been drained yet");
+  wait_for_loss(folder, "had given this one up; it had not been drained yet");
   stays->signal(SIGCONT);
   const auto summary = summary_of(head);
   CHECK(summary["fingerprint"] == calm_fingerprint(cluster_job(steps)));
   require_exactly_once(summary, steps);
   CHECK(says(head.err(), "event=lost"));
   CHECK(stays->wait() == 0);
+}
+
+TEST_CASE("preemption: a node that is named to `troupe drain`, to the head or to itself, leaves, and no step is lost") {
+  constexpr std::uint64_t steps = 2500;
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, cluster_job(steps) + arguments{"--listen", "127.0.0.1:0", "--min-nodes", "3"});
+  const auto endpoint = head_endpoint(folder);
+  std::vector<std::unique_ptr<process>> nodes;
+  for (const auto* name : {"first", "second", "third"})
+    nodes.push_back(start_node(folder, endpoint, name));
+  REQUIRE(reaches(head, 50));
+  const auto nobody = run(folder, {"drain", "runs/small"});
+  CHECK(nobody.code == 3);
+  CHECK(says(nobody.err, "which node"));
+  const auto unknown = run(folder, {"drain", "runs/small", "--node", "77"});
+  CHECK(unknown.code == 3);
+  CHECK(says(unknown.err, "'77' is no node"));
+  const auto status = status_of(folder);
+  REQUIRE(status);
+  const auto ambiguous = run(folder, {"drain", endpoint, "--node", (*status)["nodes"][0]["resources"]["host"]});
+  CHECK(ambiguous.code == 3);
+  CHECK(says(ambiguous.err, "more than one"));
+  CHECK(run(folder, {"drain", endpoint, "--node", "1", "--within", "nan"}).code == 2);
+
+  const auto by_number = run(folder, {"drain", "runs/small", "--node", "1"});
+  INFO(by_number.err);
+  CHECK(by_number.code == 0);
+  CHECK(says(by_number.out, "node 1"));
+  CHECK(wait_for_loss(folder, "it left") == 1);
+  const auto itself = run(folder, {"drain", (*status)["nodes"][1]["endpoint"]});
+  INFO(itself.err);
+  CHECK(itself.code == 0);
+  CHECK(comes_true([&] { return ready_nodes(folder).size() == 1; }));
+
+  const auto summary = summary_of(head);
+  CHECK(summary["fingerprint"] == calm_fingerprint(cluster_job(steps)));
+  CHECK(summary["rollbacks"] == 0);
+  require_exactly_once(summary, steps);
+  for (const auto& node : nodes)
+    CHECK(node->wait() == 0);
 }

@@ -41,7 +41,7 @@ void cluster_head::arrived(link_id link, parcel what) {
   if (const auto from = links_.find(link))
     post_->receive(*from, std::move(what));
   else
-    post_->drop_fenced();
+    late();
 }
 
 std::string cluster_head::describe() const {

@@ -57,6 +57,7 @@ class cluster_head : public std::enable_shared_from_this<cluster_head> {
   introduction_reply introduced(link_id link, const std::string& text);
   void arrived(link_id link, parcel what);
   void lost(link_id link, const std::string& evidence);
+  void late() { post_->drop_fenced(); }
 
   caf::actor_system& system_;
   std::shared_ptr<network> carrier_;

@@ -60,6 +60,10 @@ network_events events_for(std::weak_ptr<Member> who) {
           [who](link_id link, const std::string& evidence) {
             if (const auto member = who.lock())
               member->lost(link, evidence);
+          },
+          [who](link_id) {
+            if (const auto member = who.lock())
+              member->late();
           }};
 }
 

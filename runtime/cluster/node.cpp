@@ -125,7 +125,7 @@ void cluster_node::arrived(link_id link, parcel what) {
   if (const auto from = links_.find(link))
     post_->receive(*from, std::move(what));
   else
-    post_->drop_fenced();
+    late();
 }
 
 void cluster_node::meet(const std::vector<peer_endpoint>& peers, std::function<void(peers_met)> done) {

@@ -54,6 +54,7 @@ class cluster_node : public std::enable_shared_from_this<cluster_node> {
   introduction_reply introduced(link_id link, const std::string& text);
   void arrived(link_id link, parcel what);
   void lost(link_id link, const std::string& evidence);
+  void late() { post_->drop_fenced(); }
 
   void joined(const dial_result& result);
   void meet(const std::vector<peer_endpoint>& peers, std::function<void(peers_met)> done);

@@ -41,6 +41,8 @@ struct network_events {
   /// The link is gone, for whatever reason but a `close` of our own; nothing comes from it any more. `evidence` is a
   /// sentence for people: what was seen, and how long it took.
   std::function<void(link_id, const std::string& evidence)> on_lost;
+  /// A parcel came over a link that was lost or closed, and was dropped. May be empty.
+  std::function<void(link_id)> on_late{};
 };
 
 /// How a dial ended.

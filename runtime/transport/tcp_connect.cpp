@@ -259,9 +259,10 @@ void tcp_loop::open(connection& c) {
                                             .silence_max = peers_.silence_max},
                      clock::now());
   c.deliver = [this, &c](parcel message) {
-    if (c.out->has_stopped())
-      return false;
-    events_.on_parcel(c.id, std::move(message));
+    if (!c.out->has_stopped())
+      events_.on_parcel(c.id, std::move(message));
+    else if (events_.on_late)
+      events_.on_late(c.id);
     return true;
   };
   const auto early = std::exchange(c.input, {});

@@ -137,7 +137,7 @@ void tcp_loop::tick(clock::time_point now) {
       if (options_.heartbeats)
         c.out->send_heartbeat();
       if (const auto evidence = c.detector->suspicion(now))
-        give_up(c, *evidence);
+        fence(c, *evidence);
     } else if (now >= c.deadline) {
       if (c.at == connection::phase::handshaking && !c.done)
         tell_turned_away(c, "it did not say who it is in time");
@@ -171,7 +171,8 @@ void tcp_loop::receive(connection& c) try {
       return give_up(c, fmt::format("receiving failed: {}", std::strerror(errno)));
     if (bytes == 0)
       return give_up(c, c.reader->said_goodbye() ? "the other side closed the link"
-                                                 : "the connection ended without a goodbye: its process has died");
+                                                 : "the connection ended without a goodbye: the process there was killed, or "
+                                                   "had given this one up");
     c.detector->heard(clock::now());
     std::size_t asked = 0;
     for (const auto& piece : room)
@@ -206,7 +207,7 @@ void tcp_loop::drain(connection& c, outgoing last) {
   c.out->finish(std::move(last));
 }
 
-void tcp_loop::discard_input(connection& c) {
+void tcp_loop::discard_input(connection& c) try {
   std::array<std::byte, 64 * 1024> nowhere;
   const auto bytes = c.reader ? c.stream->receive(c.reader->room())
                               : ::recv(c.socket->get(), nowhere.data(), nowhere.size(), MSG_DONTWAIT);

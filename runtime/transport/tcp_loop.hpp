@@ -94,6 +94,8 @@ class tcp_loop {
   /// reset, which may overtake what was sent.
   void drain(connection& c, outgoing last);
   static outgoing goodbye();
+  void fence(connection& c, const std::string& evidence);
+  /// Reads on after the end, and counts what would have been parcels.
   void discard_input(connection& c);
   void remove(connection& c);
 

@@ -153,7 +153,8 @@ class test_node {
                        else
                          change([&] { parcels_[link].push_back(std::move(message)); });
                      },
-                     [this](link_id link, const std::string& evidence) { change([&] { lost_[link] = evidence; }); }});
+                     [this](link_id link, const std::string& evidence) { change([&] { lost_[link] = evidence; }); },
+                     [this](link_id) { change([&] { ++late_; }); }});
     return *this;
   }
 
@@ -195,6 +196,14 @@ class test_node {
                    return parcels_[link];
                  });
   }
+  /// The link of whoever introduced itself so.
+  link_id wait_introduced(const std::string& text) {
+    return after([&] { return introduced_.contains(text); }, [&] { return introduced_[text]; });
+  }
+  /// Until so many parcels have come over links that were lost.
+  void wait_late(std::size_t count) {
+    after([&] { return late_ >= count; }, [] { return 0; });
+  }
   std::size_t parcel_count(link_id link) {
     const std::lock_guard held(mutex_);
     return parcels_[link].size();
@@ -206,6 +215,7 @@ class test_node {
   std::map<std::string, link_id> introduced_;
   std::map<link_id, std::vector<parcel>> parcels_;
   std::map<link_id, std::string> lost_;
+  std::size_t late_ = 0;
   inline static std::atomic<int> callers_ = 0;
   std::unique_ptr<network> network_;  // ends before what it tells
 };

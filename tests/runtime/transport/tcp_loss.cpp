@@ -60,6 +60,25 @@ TEST_CASE_TEMPLATE("silence has a bound, however irregular it was before", links
   CHECK(contains(other.wait_lost(to_silent), "no sign of life for 0.1"));
 }
 
+TEST_CASE("who was given up for its silence is told so when it comes back; what it sends then is counted, and dropped") {
+  test_node other({.secret = "s", .peers = {.heartbeat = 20ms, .silence_max = 100ms}});
+  other.start();
+  bare_socket peer(other->endpoint());
+  introduce(peer, {"s", ""});
+  const auto link = other.wait_introduced("by hand");
+  CHECK(contains(other.wait_lost(link), "no sign of life for"));
+  for (int i = 0; i < 3; ++i)
+    peer.send(encode_head(note("late"), {}));
+  other.wait_late(3);
+  CHECK(other.parcel_count(link) == 0);
+  std::vector<std::byte> told;
+  for (auto more = peer.receive(); !more.empty(); more = peer.receive())
+    told.insert(told.end(), more.begin(), more.end());
+  const auto goodbye = encode_prefix({frame_kind::goodbye, 0, 0});
+  REQUIRE(told.size() >= goodbye.size());
+  CHECK(std::ranges::equal(std::span(told).last(goodbye.size()), goodbye));
+}
+
 TEST_CASE("an idle link lives by heartbeats") {
   test_node a({.peers = {.heartbeat = 5ms, .silence_max = 300s}}), b({.peers = {.heartbeat = 5ms, .silence_max = 300s}});
   a.start();

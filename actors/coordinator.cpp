@@ -124,19 +124,35 @@ void coordinator::on(parameters& message) {
 }
 
 void coordinator::watch_for_stalls() {
-  const auto patience = context_->settings.supervision.stall_after;
-  if (patience.count() == 0)
+  const auto& settings = context_->settings.supervision;
+  if (settings.stall_after.count() == 0)
     return;
-  run_later(self_, patience, [this, patience, before = heard_] {
-    if (heard_ != before || ended_)
+  constexpr int looks = 4;  // time in which this process stood still itself is one look, not a stall
+  constexpr std::chrono::milliseconds look_min{10};
+  const auto until_look = std::max(std::min(settings.stall_after, settings.stall_least) / looks, look_min);
+  run_later(self_, until_look, [this, until_look, before = heard_] {
+    silent_ = heard_ == before && !ended_ ? silent_ + until_look : std::chrono::milliseconds{0};
+    if (silent_ < stall_patience())
       return watch_for_stalls();
     probe("coordinator: nothing was done for too long, and it started over");
     const auto reason =
         make_error(errc::timed_out, fmt::format("nothing was done for {} s: {}",
-                                                std::chrono::duration<double>(patience).count(), waiting_for()));
+                                                std::chrono::duration<double>(silent_).count(), waiting_for()));
     fails_with(reason);
     self_->quit(reason);
   });
+}
+
+/// A step takes as long as the last ones did; of what else there may be to wait for, nobody knows how long it takes.
+std::chrono::milliseconds coordinator::stall_patience() const {
+  const auto& settings = context_->settings.supervision;
+  const bool only_steps = alive_.all_alive() && restoring_.empty() && moving_.empty() && !evaluation_.step && !cut_;
+  if (!only_steps || settings.stall_steps == 0.0 || log_->seconds_per_step() == 0.0)
+    return settings.stall_after;
+  const std::chrono::duration<double> steps(settings.stall_steps * log_->seconds_per_step());
+  const auto usual = std::max<std::chrono::duration<double>>(steps, settings.stall_least);
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::min<std::chrono::duration<double>>(usual, settings.stall_after));
 }
 
 std::string coordinator::waiting_for() const {

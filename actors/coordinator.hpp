@@ -28,7 +28,8 @@
 ///
 /// What stays broken comes to an end: restarts that bring no new step (supervision.fruitless_max), a last cut for which
 /// the disk has no room (checkpoint.retry_for; one before that is left to the next), a stop for which somebody does not
-/// pause (supervision.stop_within), and waiting in general (supervision.stall_after). The last cut stays.
+/// pause (supervision.stop_within), and waiting in general: for a step by how long steps took of late
+/// (supervision.stall_steps, stall_least), for all else supervision.stall_after. The last cut stays.
 ///
 /// With `runtime.replication = 2` keepers are backups as well: a shard that is lost goes on from where its backup is,
 /// in the same epoch; the lanes ask what is due and do again what the dead one had not summed. A shard that is lost

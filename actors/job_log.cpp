@@ -60,6 +60,7 @@ void job_log::step(const step_report& report) {
   }
   summary_.steps = report.step;
   summary_.last_loss = report.loss;
+  pace_.add(report);
   summary_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - *begin_).count();
   tell(observer_.on_step, report);
   check(divergence_in(report));

@@ -8,6 +8,7 @@
 #include "actors/chaos.hpp"
 #include "actors/job_context.hpp"
 #include "actors/parameter_shard.hpp"
+#include "actors/step_pace.hpp"
 
 namespace troupe {
 
@@ -42,6 +43,8 @@ class job_log {
   const caf::error& last_failure() const noexcept { return last_failure_; }
   chaos_plan& chaos() noexcept { return chaos_; }
   const job_summary& summary() const noexcept { return summary_; }
+  /// How long steps take of late; 0: none was done.
+  double seconds_per_step() const noexcept { return pace_.seconds_per_step(); }
   /// Why the job ended before its time, and what to try; nothing where it did not diverge.
   const std::optional<std::string>& divergence() const noexcept { return divergence_; }
 
@@ -59,6 +62,7 @@ class job_log {
   const job_settings settings_;
   job_summary summary_;
   chaos_plan chaos_;
+  step_pace pace_;
   std::optional<std::chrono::steady_clock::time_point> begin_;
   std::vector<std::uint64_t> lane_next_;  // first step the lane has not computed yet
   std::vector<shard_tally> tallies_;

@@ -89,6 +89,10 @@ struct supervision_settings {
   /// Longest that a step, an evaluation or a cut may take: then the coordinator fails, naming who was waited for, and
   /// is restarted from the last cut. Longest that a node may take to get ready: then it is refused. 0: for ever.
   std::chrono::milliseconds stall_after{1'800'000};
+  /// The same for a step while all whose work it needs are there, and neither an evaluation nor a cut is under way: that
+  /// many times as long as steps took of late, and stall_least at least; never beyond stall_after. 0: stall_after only.
+  double stall_steps = 20.0;
+  std::chrono::milliseconds stall_least{60'000};
   /// Told to stop, for how long beyond two steps' time to wait while nothing is done, before the job gives up and
   /// leaves with the last cut. 0: for ever.
   std::chrono::milliseconds stop_within{10'000};

@@ -125,9 +125,17 @@ void roster::note(const child_event& event) {
   }
 }
 
-bool roster::all_shards_alive() const {
-  return std::all_of(shards.begin(), shards.end(), [](const auto& shard) { return static_cast<bool>(shard); });
+namespace {
+
+bool are_alive(const std::vector<caf::actor>& all) {
+  return std::all_of(all.begin(), all.end(), [](const auto& each) { return static_cast<bool>(each); });
 }
+
+}  // namespace
+
+bool roster::all_shards_alive() const { return are_alive(shards); }
+
+bool roster::all_alive() const { return are_alive(shards) && are_alive(replicas) && are_alive(loaders); }
 
 caf::actor roster::handle(const std::string& name) const {
   const auto* found = const_cast<roster*>(this)->slot(role_of(name));

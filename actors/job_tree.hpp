@@ -35,6 +35,8 @@ class roster {
 
   void note(const child_event& event);
   bool all_shards_alive() const;
+  /// Shards, replicas and loaders.
+  bool all_alive() const;
   /// By logical name; empty where nobody lives there.
   caf::actor handle(const std::string& name) const;
 

@@ -110,7 +110,16 @@ TEST_CASE("an actor stuck in a handler holds the job up for a bounded time") {
     if (index == 100 && !stuck.exchange(true))
       std::this_thread::sleep_for(milliseconds(1'500));
   });
-  settings.supervision.stall_after = milliseconds(300);
+  SUBCASE("at most that long") { settings.supervision.stall_after = milliseconds(300); }
+  SUBCASE("by how long steps took") { settings.supervision.stall_least = milliseconds(300); }
+  SUBCASE("that many steps") {
+    settings.supervision.stall_least = milliseconds(40);
+    settings.supervision.stall_steps = 1e9;  // longer than the actor is stuck
+    const auto summary = run_job(inputs, settings);
+    CHECK(summary.fingerprint == print);
+    CHECK(summary.restarts == 0);
+    return;
+  }
   const auto summary = run_job(inputs, settings);
   CHECK(summary.fingerprint == print);
   CHECK(summary.restarts >= 1);

@@ -320,6 +320,54 @@ TEST_CASE("cluster: a seed replays its run, whatever ran before") {
   CHECK(first[0] != first[1]);
 }
 
+TEST_CASE("cluster: a node that turns slow loses lanes, one that recovers gets them back, and no bit changes") {
+  auto inputs = tiny_inputs();
+  auto settings = tiny_settings(consistency_mode::sync, 1);
+  settings.training.steps = 1'000;
+  settings.training.lanes = 4;
+  settings.training.batch = 8;
+  settings.checkpoint.every = 0;
+  settings.evaluation.every = 0;
+  settings.runtime.rebalance_after = std::chrono::seconds{1};
+  const auto calm = simulate(1, inputs, settings, {.nodes = 1});
+  REQUIRE(calm.done);
+  for_each_seed(5, [&](std::uint64_t seed) {
+    const scratch_folder folder;
+    inputs.checkpoints = folder.path();
+    effects applied(settings);
+    simulator sim{seed, {.steps_max = 5'000'000}};
+    simulated_cluster nodes(sim, make_job_context(inputs, settings));
+    nodes.set_cores(1.0);
+    nodes.add_node();
+    nodes.add_node();
+    sim.set_slowness(0.0);
+    REQUIRE(sim.run_until([&] { return nodes.ready() == 2; }) == simulator::outcome::done);
+    const auto members = nodes.living_members();
+    for (auto* const each : members)
+      each->step_seconds = 0.1;
+    auto& slow = *members.back();
+    nodes.start_job(following(applied));
+    REQUIRE(sim.run_until([&] { return sim.lives("coordinator"); }) == simulator::outcome::done);
+    sim.set_slowness(simulator_options{}.slowness);
+    const auto comes_to_have = [&](std::int64_t count) {
+      return nodes.run_until([&] {
+        const auto homes = nodes.head().board().homes().lanes;
+        return nodes.done() || std::count(homes.begin(), homes.end(), slow.id) == count;
+      }) && !nodes.done();
+    };
+    REQUIRE(comes_to_have(2));
+    slow.step_seconds = 0.3;
+    CHECK(comes_to_have(1));
+    slow.step_seconds = 0.1;
+    CHECK(comes_to_have(2));
+    REQUIRE(nodes.run_until([&] { return nodes.done(); }));
+    nodes.finish();
+    CHECK(nodes.summary().fingerprint == calm.summary.fingerprint);
+    CHECK(nodes.summary().rollbacks == 0);
+    applied.require_all(settings.training.steps);
+  });
+}
+
 TEST_CASE("cluster: a node that does not get ready in time is refused") {
   auto settings = tiny_settings(consistency_mode::sync, 1);
   settings.supervision.stall_after = std::chrono::seconds{10};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -131,7 +132,8 @@ void coordinator::watch_for_stalls() {
   constexpr std::chrono::milliseconds look_min{10};
   const auto until_look = std::max(std::min(settings.stall_after, settings.stall_least) / looks, look_min);
   run_later(self_, until_look, [this, until_look, before = heard_] {
-    silent_ = heard_ == before && !ended_ ? silent_ + until_look : std::chrono::milliseconds{0};
+    const bool same_wait = std::exchange(awaits_steps_, awaits_steps()) == awaits_steps();
+    silent_ = heard_ == before && !ended_ && same_wait ? silent_ + until_look : std::chrono::milliseconds{0};
     if (silent_ < stall_patience())
       return watch_for_stalls();
     probe("coordinator: nothing was done for too long, and it started over");
@@ -143,11 +145,14 @@ void coordinator::watch_for_stalls() {
   });
 }
 
-/// A step takes as long as the last ones did; of what else there may be to wait for, nobody knows how long it takes.
+/// Rather than for somebody to be started or restored, an evaluation or a cut: of those nobody knows how long they take.
+bool coordinator::awaits_steps() const {
+  return alive_.all_alive() && restoring_.empty() && moving_.empty() && !evaluation_.step && !cut_;
+}
+
 std::chrono::milliseconds coordinator::stall_patience() const {
   const auto& settings = context_->settings.supervision;
-  const bool only_steps = alive_.all_alive() && restoring_.empty() && moving_.empty() && !evaluation_.step && !cut_;
-  if (!only_steps || settings.stall_steps == 0.0 || log_->seconds_per_step() == 0.0)
+  if (!awaits_steps_ || settings.stall_steps == 0.0 || log_->seconds_per_step() == 0.0)
     return settings.stall_after;
   const std::chrono::duration<double> steps(settings.stall_steps * log_->seconds_per_step());
   const auto usual = std::max<std::chrono::duration<double>>(steps, settings.stall_least);

@@ -106,6 +106,8 @@ class coordinator {
   // -- stalls ---------------------------------------------------------------------------------
   /// Bounds every wait of the job (P3): an actor that is stuck in a handler neither answers nor ends.
   void watch_for_stalls();
+  /// Whether nothing but steps is waited for.
+  bool awaits_steps() const;
   std::chrono::milliseconds stall_patience() const;
   std::string waiting_for() const;
 
@@ -192,6 +194,7 @@ class coordinator {
   std::vector<tensor> final_;               // at the end: all parameters
   std::uint64_t final_attempt_ = 0;
   std::uint64_t heard_ = 0;  // messages that mean progress
+  bool awaits_steps_ = false;  // at the last look
   std::chrono::milliseconds silent_{0};  // since the last of them, as far as this process ran
   std::map<std::string, std::string> homes_;  // by actor: where it was started last, for people
 };

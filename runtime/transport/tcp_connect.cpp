@@ -202,6 +202,8 @@ void tcp_loop::turn_away(connection& c, const handshake_error& reason) {
     c.out->send({std::move(answer), {}}, false);
   c.out->flush();
   const auto done = std::exchange(c.done, {});
+  if (!done && std::string_view(reason.what()) != handshake_cut_off)
+    tell_turned_away(c, reason.what());
   // A stranger is left alone. One of ours has to learn why.
   if (reason.refusal)
     drain(c, {});
@@ -209,8 +211,6 @@ void tcp_loop::turn_away(connection& c, const handshake_error& reason) {
     remove(c);
   if (done)
     done({0, text, reason.refusal});
-  else if (options_.on_turned_away)
-    options_.on_turned_away(text);
 }
 
 void tcp_loop::tell_turned_away(const connection& c, std::string_view reason) const {

@@ -239,3 +239,22 @@ TEST_CASE("fault: a process is wedged, is declared lost by its silence, and dist
   CHECK(good->wait() == 0);
   CHECK(wedged->wait() == 0);
 }
+
+TEST_CASE("faults: how soon silence counts as a loss is the run file's to say, to the head and to nodes") {
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, endless + arguments{"--listen", "127.0.0.1:0", "cluster.heartbeat=20ms",
+                                                 "cluster.silence_max=500ms"});
+  const auto node = start_node(folder, head_endpoint(folder), "node");
+  REQUIRE(reaches(head, 10));
+  node->signal(SIGSTOP);
+  wait_for_loss(folder, "no sign of life for 0.");  // by default it takes 3 s
+  node->signal(SIGCONT);
+  REQUIRE(comes_true([&] { return ready_nodes(folder).size() == 1; }));
+  head.signal(SIGSTOP);
+  CHECK(comes_true([&] { return says(node->err(), "no sign of life for 0."); }));
+  head.signal(SIGCONT);
+  REQUIRE(comes_true([&] { return ready_nodes(folder).size() == 1; }));
+  REQUIRE(reaches(head, 200));
+  require_same_so_far(head);
+}

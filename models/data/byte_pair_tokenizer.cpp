@@ -95,7 +95,10 @@ class byte_pair_tokenizer final : public tokenizer {
 byte_pair_tokenizer::byte_pair_tokenizer(const json& file) {
   require(file, "normalizer", {});
   const auto& model = member(file, "model");
-  if (!model.is_object() || member(model, "type") != "BPE")
+  if (!model.is_object())
+    unsupported("model", model);
+  // Older files, GPT-2's own among them, do not name the type; of those only byte pairs have merges.
+  if (!(model.contains("type") ? model["type"] == "BPE" : model.contains("merges")))
     unsupported("model", model);
   require(model, "dropout", {0});
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})

@@ -40,6 +40,14 @@ TEST_CASE("byte pairs: merged by rank, within words as GPT-2 cuts them") {
   CHECK(contains(message_of([&] { tokens->encode("ab\xFF"); }), "not UTF-8"));
 }
 
+TEST_CASE("byte pairs: GPT-2's own file does not name the type of its model") {
+  auto file = some_byte_pairs();
+  file["model"].erase("type");
+  CHECK(loaded(file)->encode("the the") == ids{257, 258});
+  file["model"].erase("merges");
+  CHECK(contains(refusal(file), "'model'"));
+}
+
 TEST_CASE("byte pairs: every text comes back, however long its words") {
   const auto tokens = loaded(some_byte_pairs());
   std::string all;

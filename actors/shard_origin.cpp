@@ -2,6 +2,10 @@
 
 #include <map>
 
+#include <fmt/format.h>
+
+#include "runtime/error.hpp"
+
 namespace troupe {
 
 namespace {
@@ -63,8 +67,11 @@ std::vector<shard_origin> split_cut(const cut& from, const parameter_space& spac
     for (const auto& each : written.tensors) {
       const std::string_view name = each.name;
       const auto found = owner.find(name.substr(0, name.rfind(state_mark)));
-      if (found != owner.end())
-        parts[found->second].tensors.push_back(each);
+      if (found == owner.end())
+        throw input_error(fmt::format("{}: holds a tensor '{}', which this run's model has not; resume with the model "
+                                      "that wrote it",
+                                      from.path.string(), name));
+      parts[found->second].tensors.push_back(each);
     }
   return parts;
 }

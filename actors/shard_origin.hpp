@@ -38,7 +38,8 @@ struct shard_origin {
   std::vector<named_tensor> tensors;   ///< values and optimizer state of the shard's parameters; handles to the cut's
 };
 
-/// By shard. What a cut lacks is found out by the shard that misses it.
+/// By shard. Throws input_error for a tensor that is of none of the parameters; what a cut lacks is found out by the
+/// shard that misses it.
 std::vector<shard_origin> split_cut(const cut& from, const parameter_space& space, const shard_layout& layout);
 
 /// What a tensor of optimizer state is called in a cut: the name of its parameter, "@", the name of the state.

@@ -154,9 +154,11 @@ std::optional<std::string> shortage_of_memory(const train_options& options, cons
 
 /// Imports hold no state of an optimizer, and no data was trained on.
 void check_resume(const cut_manifest& resumed, const run_directory& directory, const run_file& run, console& people) {
+  const auto before = run_file_of(resumed, directory.path());
+  require_same_model(before.model, run.model);
   if (fingerprint_of(resumed).empty())
     return;
-  for (const auto& warning : check_resumed(run_file_of(resumed, directory.path()), run))
+  for (const auto& warning : check_resumed(before, run))
     people.warn("warning: " + warning);
 }
 

@@ -15,10 +15,10 @@ namespace troupe {
 
 namespace {
 
-job_inputs small_inputs(std::int64_t channels = 32) {
+job_inputs small_inputs(std::int64_t channels = 32, std::int64_t layers = 2) {
   transformer_settings settings;
   settings.context = 16;
-  settings.layers = 2;
+  settings.layers = layers;
   settings.heads = 2;
   settings.channels = channels;
   return job_on_squares(settings, 5'000);
@@ -187,6 +187,10 @@ TEST_CASE("a fault that restarting does not mend ends the job with the root caus
   settings.training.steps = 20;
   CHECK_THROWS_WITH_AS(run_job(inputs, settings), doctest::Contains("resume with the model that wrote it"),
                        input_error);
+  inputs = small_inputs(32, 1);
+  inputs.checkpoints = folder.path();
+  inputs.resume = true;
+  CHECK_THROWS_WITH_AS(run_job(inputs, settings), doctest::Contains("which this run's model has not"), input_error);
 }
 
 TEST_CASE("impossible settings are refused by name") {

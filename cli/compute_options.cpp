@@ -1,9 +1,11 @@
 #include "cli/compute_options.hpp"
 
-#include <map>
 #include <stdexcept>
+#include <string_view>
+#include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "cli/argument_checks.hpp"
 #include "cli/command.hpp"
@@ -12,12 +14,21 @@
 namespace troupe {
 
 void add_compute_options(CLI::App& command, compute_options& options) {
-  std::map<std::string, precision_kind> precisions;
+  std::vector<std::string_view> names;
   for (const auto& [precision, name] : config::enum_names<precision_kind>::all)
-    precisions.emplace(name, precision);
+    names.push_back(name);
+  const auto to_number = [names](std::string& text) -> std::string {
+    for (const auto& [precision, name] : config::enum_names<precision_kind>::all)
+      if (text == name) {
+        text = std::to_string(static_cast<int>(precision));  // how CLI11 reads an enumeration
+        return {};
+      }
+    return fmt::format("found {}, expected one of {}", text, fmt::join(names, ", "));
+  };
   command.add_option("--device", options.device, "cpu, or cuda or cuda:N for a GPU")->capture_default_str();
   command.add_option("--precision", options.precision, "default: bfloat16 on a GPU, else float32")
-    ->transform(CLI::Transformer(precisions));
+    ->type_name("TEXT")
+    ->transform(CLI::Validator(to_number, fmt::format("{{{}}}", fmt::join(names, ","))));
   command.add_option("--threads", options.threads, "on processors; default: one for each core")
     ->check(threads_check());
 }

@@ -1,6 +1,8 @@
-#include <filesystem>
-#include <iostream>
+#include <cstdio>
 #include <new>
+#include <string>
+#include <system_error>
+#include <vector>
 
 #include <fmt/core.h>
 
@@ -35,7 +37,7 @@ exit_code guarded(const troupe::action& what) {
     return fail(exit_code::job_failed, fault.what());
   } catch (const troupe::system_error& fault) {
     return fail(exit_code::system, fault.what());
-  } catch (const std::filesystem::filesystem_error& fault) {
+  } catch (const std::system_error& fault) {  // of file systems, threads, standard output
     return fail(exit_code::system, fault.what());
   } catch (const std::bad_alloc&) {
     return fail(exit_code::system, "out of memory");
@@ -55,6 +57,14 @@ constexpr auto footer = R"(exit codes:
   6    interrupted; a cut was saved, --resume goes on from it
   7    training diverged: a loss or a gradient was not finite
   130  interrupted at once by a second signal)";
+
+std::string similar_command(const CLI::App& app, const char* word) {
+  std::vector<std::string> names;
+  for (const auto* each : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(each->get_name());
+  const auto similar = troupe::config::nearest(word, names);
+  return similar.empty() ? "" : fmt::format("a similar one is '{}'; ", similar);
+}
 
 }  // namespace
 
@@ -83,8 +93,17 @@ int main(int argc, char** argv) {
     // Help and version are "errors" of code 0, too.
     if (fault.get_exit_code() == 0)
       return app.exit(fault);
-    fmt::print(stderr, "error: {}\nhelp: troupe --help, or troupe COMMAND --help\n", fault.what());
+    const bool named = argc > 1 && *argv[1] != '-';
+    if (named && app.get_subcommands().empty())
+      fmt::print(stderr, "error: there is no command '{}'\nhelp: {}troupe --help lists all\n", argv[1],
+                 similar_command(app, argv[1]));
+    else
+      fmt::print(stderr, "error: {}\nhelp: troupe --help, or troupe COMMAND --help\n", fault.what());
     return static_cast<int>(exit_code::usage);
   }
-  return static_cast<int>(guarded(chosen));
+  auto code = guarded(chosen);
+  // What was written last may still be in the buffer, and its disk full.
+  if ((std::fflush(stdout) != 0 || std::ferror(stdout) != 0) && code == exit_code::done)
+    code = fail(exit_code::system, "standard output cannot be written");
+  return static_cast<int>(code);
 }

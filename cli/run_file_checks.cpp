@@ -201,8 +201,9 @@ class checker {
         numbered("replica", job.training.lanes) || numbered("loader", job.training.lanes))
       return;
     const auto similar = config::nearest(
-      name, {"coordinator", "evaluator", "checkpoint_writer", "node/1", fmt::format("shard/{}", job.runtime.shards - 1),
-             fmt::format("replica/{}", job.training.lanes - 1), fmt::format("loader/{}", job.training.lanes - 1)});
+      name, {"coordinator", "evaluator", "checkpoint_writer", "node/1", "shard/0", "replica/0", "loader/0",
+             fmt::format("shard/{}", job.runtime.shards - 1), fmt::format("replica/{}", job.training.lanes - 1),
+             fmt::format("loader/{}", job.training.lanes - 1)});
     report_.error(where, fmt::format("there is no actor \"{}\"", name),
                   fmt::format("{}actors of this run: shard/0 to shard/{}, replica/0 to replica/{}, loader/0 to loader/{}, "
                               "evaluator, checkpoint_writer, coordinator; on a cluster node/1 and so on, by order of joining",

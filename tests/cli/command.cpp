@@ -17,6 +17,7 @@ TEST_CASE("help and version") {
   const auto help = run(folder, {"--help"});
   CHECK(help.code == 0);
   CHECK(help.out.find("exit codes:") != std::string::npos);
+  CHECK(run(folder, {"eval", "--help"}).out.find("--precision TEXT:{automatic,float32,tf32,bfloat16}") != std::string::npos);
 }
 
 TEST_CASE("wrong usage and configuration exit with 2") {
@@ -31,7 +32,10 @@ TEST_CASE("wrong usage and configuration exit with 2") {
     return err;
   };
   fault({});
-  fault({"trian"});
+  CHECK(fault({"trian"}).find("error: there is no command 'trian'\nhelp: a similar one is 'train'") != std::string::npos);
+  CHECK(fault({"train", "small.toml", "--chaos", "shrad/0@3"}).find("a similar one is shard/0;") != std::string::npos);
+  CHECK(fault({"eval", "runs/small", "--precision", "f32"})
+          .find("--precision: found f32, expected one of automatic, float32, tf32, bfloat16") != std::string::npos);
   fault({"train"});
   fault({"train", "nowhere.toml"});
   fault({"train", "small.toml", "--resume", "--force"});
@@ -53,6 +57,18 @@ TEST_CASE("missing files and bad data exit with 3") {
   CHECK(run(folder, {"train", "small.toml", "--resume"}).code == 3);
   write_file(folder, "text.txt", "\xff\xff\xff");
   CHECK(run(folder, {"train", "small.toml"}).code == 3);
+}
+
+TEST_CASE("output that cannot be written exits with 5") {
+  const scratch_folder folder;
+  prepare(folder);
+  REQUIRE(run(folder, {"train", "small.toml", "training.steps=2"}).code == 0);
+  const std::vector<std::string> to_full_disk{"/bin/sh", "-c", "exec \"$@\" > /dev/full", "sh"};
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"config"}, {"inspect", "runs/small"}, {"generate", "runs/small", "--tokens", "5"}}) {
+    CAPTURE(arguments.front());
+    CHECK(process(folder, arguments, {}, to_full_disk).wait() == 5);
+  }
 }
 
 TEST_CASE("a run directory that cannot be written exits with 5") {
@@ -187,6 +203,14 @@ TEST_CASE("a run tells machines on stdout and keeps what it told; it can be resu
   const auto other = run(folder, {"train", "small.toml", "--resume", "training.steps=20", "optimizer.kind=lion"});
   CHECK(other.code == 2);
   CHECK(other.err.find("'optimizer.kind' = \"lion\": the cut holds the state of \"adamw\"") != std::string::npos);
+  for (const char* changed : {"norm=rms_norm", "feed_forward=relu", "heads=1", "layers=2", "rotary_theta=100", "norm_epsilon=1e-3"}) {
+    CAPTURE(changed);
+    const auto is_used = !std::string_view(changed).starts_with("rotary");
+    const auto key = std::string(changed).substr(0, std::string_view(changed).find('='));
+    const auto model = run(folder, {"train", "small.toml", "--resume", "training.steps=20", fmt::format("model.{}", changed)});
+    CHECK(model.code == (is_used ? 2 : 0));
+    CHECK((model.err.find(fmt::format("error: 'model.{}' = ", key)) != std::string::npos) == is_used);
+  }
   CHECK(steps().back() == 20);
   CHECK(run(folder, {"train", "small.toml", "--force", "--quiet"}).code == 0);
   CHECK(steps().size() == 20);

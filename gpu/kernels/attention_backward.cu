@@ -1,6 +1,7 @@
 #include <cassert>
+#include <type_traits>
 
-#include "gpu/kernels/attention_tiles.hpp"
+#include "gpu/kernels/attention_units.hpp"
 #include "gpu/kernels/each.hpp"
 
 /// Scores are computed anew from the saved log-sum-exp, once for the gradients of keys and values and once for those of
@@ -27,38 +28,20 @@ __global__ void products_kernel(head_geometry in, std::int64_t count, const E* o
     products[in.row(b, h) + t] = sum;
 }
 
-template <class E>
-struct backward_arguments {
-  const E *qkv, *dout;
-  const float *log_sum_exp, *products;
-  E* dqkv;
-};
-
 /// A thread's part of a tile: the weights, with dropout, and the gradients of the scores.
 template <class T, class E>
-__device__ void score_gradients(const head_geometry& in, const dropout_factors& dropout,
-                                const backward_arguments<E>& from, std::int64_t row, std::int64_t q, std::int64_t k,
-                                const float* queries, const float* keys, const float* douts, const float* values,
+__device__ void score_gradients(const score_gradient<E>& gradient, std::int64_t q, std::int64_t k, const float* queries,
+                                const float* keys, const float* douts, const float* values,
                                 float (&weights)[T::own][T::own], float (&dscores)[T::own][T::own]) {
   const int x = threadIdx.x % side, y = threadIdx.x / side;
-  multiply_rows<T>(queries, keys, in.size, weights);
-  multiply_rows<T>(douts, values, in.size, dscores);
+  multiply_rows<T>(queries, keys, gradient.in.size, weights);
+  multiply_rows<T>(douts, values, gradient.in.size, dscores);
 #pragma unroll
   for (int i = 0; i < T::own; ++i) {
-    const std::int64_t query = q + y + i * side;
-    const bool exists = query < in.time;
-    const float normaliser = exists ? from.log_sum_exp[row + query] : 0.0f;
-    const float product = exists ? from.products[row + query] : 0.0f;
+    const auto query = gradient.at(q + y + i * side);
 #pragma unroll
-    for (int j = 0; j < T::own; ++j) {
-      const std::int64_t key = k + x + j * side;
-      const bool seen = exists && key <= query;
-      const float weight = seen ? expf(weights[i][j] * in.scale - normaliser) : 0.0f;
-      const float kept =
-          dropout.threshold != 0 ? dropout(static_cast<std::uint64_t>((row + query) * in.time + key)) : 1.0f;
-      weights[i][j] = weight * kept;
-      dscores[i][j] = weight * (dscores[i][j] * kept - product) * in.scale;
-    }
+    for (int j = 0; j < T::own; ++j)
+      gradient(query, k + x + j * side, weights[i][j], dscores[i][j]);
   }
 }
 
@@ -75,13 +58,14 @@ __global__ void keys_and_values_kernel(head_geometry in, dropout_factors dropout
   load_rows<T>(from.qkv + in.key(b, kv), in.row_width, k, in.time, in.size, keys);
   load_rows<T>(from.qkv + in.value(b, kv), in.row_width, k, in.time, in.size, values);
   float dkeys[T::own][T::columns]{}, dvalues[T::own][T::columns]{};
-  for (std::int64_t h = kv * in.group(); h < (kv + 1) * in.group(); ++h)
+  for (std::int64_t h = kv * in.group(); h < (kv + 1) * in.group(); ++h) {
+    const score_gradient<E> gradient{in, dropout, from, in.row(b, h)};
     for (std::int64_t q = k; q < in.time; q += T::tile) {
       load_rows<T>(from.qkv + in.query(b, h), in.row_width, q, in.time, in.size, queries);
       load_rows<T>(from.dout + in.out(b, h), in.out_width(), q, in.time, in.size, douts);
       __syncthreads();
       float weights[T::own][T::own], dscores[T::own][T::own];
-      score_gradients<T>(in, dropout, from, in.row(b, h), q, k, queries, keys, douts, values, weights, dscores);
+      score_gradients<T>(gradient, q, k, queries, keys, douts, values, weights, dscores);
       store_scores<T>(weights, weight_tile);
       store_scores<T>(dscores, dscore_tile);
       __syncthreads();
@@ -89,6 +73,7 @@ __global__ void keys_and_values_kernel(head_geometry in, dropout_factors dropout
       add_weighted_rows<T, true>(dscore_tile, queries, dkeys);
       __syncthreads();  // all tiles were read
     }
+  }
   write_rows<T>(dkeys, k, in.time, in.row_width, in.size, from.dqkv + in.key(b, kv));
   write_rows<T>(dvalues, k, in.time, in.row_width, in.size, from.dqkv + in.value(b, kv));
 }
@@ -105,13 +90,14 @@ __global__ void queries_kernel(head_geometry in, dropout_factors dropout, backwa
   const std::int64_t q = (gridDim.x - 1 - blockIdx.x) * std::int64_t{T::tile};  // those with most keys begin first
   load_rows<T>(from.qkv + in.query(b, h), in.row_width, q, in.time, in.size, queries);
   load_rows<T>(from.dout + in.out(b, h), in.out_width(), q, in.time, in.size, douts);
+  const score_gradient<E> gradient{in, dropout, from, in.row(b, h)};
   float dqueries[T::own][T::columns]{};
   for (std::int64_t k = 0; k <= q; k += T::tile) {
     load_rows<T>(from.qkv + in.key(b, kv), in.row_width, k, in.time, in.size, keys);
     load_rows<T>(from.qkv + in.value(b, kv), in.row_width, k, in.time, in.size, values);
     __syncthreads();
     float weights[T::own][T::own], dscores[T::own][T::own];
-    score_gradients<T>(in, dropout, from, in.row(b, h), q, k, queries, keys, douts, values, weights, dscores);
+    score_gradients<T>(gradient, q, k, queries, keys, douts, values, weights, dscores);
     store_scores<T>(dscores, dscore_tile);
     __syncthreads();
     add_weighted_rows<T, false>(dscore_tile, keys, dqueries);
@@ -134,21 +120,26 @@ void cuda_stream::attention_backward(const attention_shape& geometry, const drop
   const auto rows = batch * heads * time;
   const tensor products = op.scratch(rows);
   const dropout_factors factors(dropout);
-  with_tiling(op, size, qkv, [&, batch = batch, time = time, heads = heads, kv_heads = kv_heads]<class T, class E>(T, E) {
+  with_element(op, qkv, [&, batch = batch, time = time, heads = heads, kv_heads = kv_heads, size = size]<class E>(E) {
     op.launch(products_kernel<E>,
               {dim3(static_cast<unsigned>(ceiling(rows, product_threads / warp_size))), dim3(product_threads)}, in, rows,
               out.data<E>(), dout.data<E>(), products.mutable_data<float>());
     const backward_arguments<E> from{qkv.data<E>(), dout.data<E>(), log_sum_exp.data<float>(), products.data<float>(),
                                      dqkv.mutable_data<E>()};
-    const auto tiles = static_cast<unsigned>(ceiling(time, T::tile)), sequences = static_cast<unsigned>(batch);
-    op.launch(keys_and_values_kernel<T, E>,
-              {dim3(tiles, static_cast<unsigned>(kv_heads), sequences), dim3(attention_threads),
-               (4 * T::head_tile + 2 * T::score_tile) * sizeof(float)},
-              in, factors, from);
-    op.launch(queries_kernel<T, E>,
-              {dim3(tiles, static_cast<unsigned>(heads), sequences), dim3(attention_threads),
-               (4 * T::head_tile + T::score_tile) * sizeof(float)},
-              in, factors, from);
+    if constexpr (std::is_same_v<E, bfloat16>)
+      if (suits_matrix_units(size, {qkv, dout, dqkv}))
+        return attention_units_backward(op, geometry, factors, from);
+    with_tiling(op, size, [&]<class T>(T) {
+      const auto tiles = static_cast<unsigned>(ceiling(time, T::tile)), sequences = static_cast<unsigned>(batch);
+      op.launch(keys_and_values_kernel<T, E>,
+                {dim3(tiles, static_cast<unsigned>(kv_heads), sequences), dim3(attention_threads),
+                 (4 * T::head_tile + 2 * T::score_tile) * sizeof(float)},
+                in, factors, from);
+      op.launch(queries_kernel<T, E>,
+                {dim3(tiles, static_cast<unsigned>(heads), sequences), dim3(attention_threads),
+                 (4 * T::head_tile + T::score_tile) * sizeof(float)},
+                in, factors, from);
+    });
   });
 }
 

@@ -1,6 +1,6 @@
 #include <cassert>
 
-#include "gpu/kernels/attention_tiles.hpp"
+#include "gpu/kernels/attention_units.hpp"
 #include "gpu/kernels/each.hpp"
 
 namespace troupe::gpu {
@@ -136,13 +136,19 @@ void cuda_stream::attention_forward(const attention_shape& geometry, const dropo
   check_shape(geometry, qkv, out);
   assert(log_sum_exp.count() == geometry.batch * geometry.heads * geometry.time);
   operation op(*this, "attention_forward", {qkv}, {out, log_sum_exp});
-  with_tiling(op, geometry.head_size, qkv, [&]<class T, class E>(T, E) {
-    op.launch(forward_kernel<T, E>,
-              {dim3(static_cast<unsigned>(ceiling(geometry.time, T::tile)), static_cast<unsigned>(geometry.heads),
-                    static_cast<unsigned>(geometry.batch)),
-               dim3(attention_threads), (2 * T::head_tile + T::score_tile) * sizeof(float)},
-              head_geometry(geometry), dropout_factors(dropout), qkv.data<E>(), out.mutable_data<E>(),
-              log_sum_exp.mutable_data<float>());
+  const head_geometry in(geometry);
+  const dropout_factors factors(dropout);
+  if (suits_matrix_units(geometry.head_size, {qkv, out}))
+    return attention_units_forward(op, geometry, factors, qkv.data<bfloat16>(), out.mutable_data<bfloat16>(),
+                                   log_sum_exp.mutable_data<float>());
+  with_element(op, qkv, [&]<class E>(E) {
+    with_tiling(op, geometry.head_size, [&]<class T>(T) {
+      op.launch(forward_kernel<T, E>,
+                {dim3(static_cast<unsigned>(ceiling(geometry.time, T::tile)), static_cast<unsigned>(geometry.heads),
+                      static_cast<unsigned>(geometry.batch)),
+                 dim3(attention_threads), (2 * T::head_tile + T::score_tile) * sizeof(float)},
+                in, factors, qkv.data<E>(), out.mutable_data<E>(), log_sum_exp.mutable_data<float>());
+    });
   });
 }
 

@@ -1,8 +1,9 @@
 #pragma once
 
-/// What attention's kernels share. A block of 16 x 16 threads holds square tiles of scores, queries by keys: thread
-/// (x, y) owns rows y, y + 16, ... and columns x, x + 16, ... of each. Sixteen neighbouring lanes own a row together.
-/// Elements in device memory are of type E; tiles and sums are float.
+/// What attention's kernels share: where things are, and the gradient of a score. Then the tiles of those that multiply on
+/// the ordinary units: a block of 16 x 16 threads holds square tiles of scores, queries by keys; thread (x, y) owns rows
+/// y, y + 16, ... and columns x, x + 16, ... of each. Sixteen neighbouring lanes own a row together. Elements in device
+/// memory are of type E; tiles and sums are float. `attention_units.hpp` has the tiles of the matrix units.
 
 #include <cmath>
 #include <string>
@@ -11,36 +12,6 @@
 #include "gpu/operation.hpp"
 
 namespace troupe::gpu {
-
-inline constexpr int side = 16;
-inline constexpr int attention_threads = side * side;
-
-/// Sizes of one instance of the kernels: rows of a tile, and head sizes up to `width`. Shared memory keeps the rows of
-/// tiles one element further apart, so that a column's elements are in different banks.
-template <int tile_, int width_>
-struct tiling {
-  static constexpr int tile = tile_;
-  static constexpr int width = width_;
-  static constexpr int own = tile / side;      ///< a thread's rows, and columns, of a tile of scores
-  static constexpr int columns = width / side; ///< a thread's columns of a head
-  static constexpr int head_stride = width + 1;
-  static constexpr int score_stride = tile + 1;
-  static constexpr std::size_t head_tile = static_cast<std::size_t>(tile) * head_stride;    ///< elements in shared memory
-  static constexpr std::size_t score_tile = static_cast<std::size_t>(tile) * score_stride;
-};
-
-/// Calls body(tiling{}, E{}) with the smallest that holds the head size, and the type of the elements of qkv.
-template <class Body>
-void with_tiling(const operation& op, std::int64_t head_size, const tensor& qkv, Body&& body) {
-  const auto with = [&]<class T>(T tile) { with_element(op, qkv, [&]<class E>(E element) { body(tile, element); }); };
-  if (head_size <= 64)
-    return with(tiling<64, 64>{});
-  if (head_size <= 128)
-    return with(tiling<32, 128>{});
-  if (head_size <= 256)
-    return with(tiling<32, 256>{});
-  op.refuse("a head size of " + std::to_string(head_size) + ", expected at most 256");
-}
 
 /// Where the heads' rows are in packed projections and outputs, in device memory.
 struct head_geometry {
@@ -64,6 +35,73 @@ struct head_geometry {
   /// Of (b, h, t) in that order: log_sum_exp, and dropout's rows.
   __device__ std::int64_t row(std::int64_t b, std::int64_t h) const { return (b * heads + h) * time; }
 };
+
+/// What the backward passes read and write, in device memory. `products`: the sums over a head of out * dout, as rows of
+/// log_sum_exp.
+template <class E>
+struct backward_arguments {
+  const E *qkv, *dout;
+  const float *log_sum_exp, *products;
+  E* dqkv;
+};
+
+/// Dropout's weight of a score, and the score's gradient, from scores = q . k and products = dout . v.
+template <class E>
+struct score_gradient {
+  head_geometry in;
+  dropout_factors dropout;
+  backward_arguments<E> from;
+  std::int64_t row;  ///< of (b, h) in log_sum_exp
+
+  /// What all keys of a query share.
+  struct query {
+    std::int64_t index;
+    float normaliser, product;
+  };
+  __device__ query at(std::int64_t index) const {
+    const bool exists = index < in.time;
+    return {index, exists ? from.log_sum_exp[row + index] : INFINITY, exists ? from.products[row + index] : 0.0f};
+  }
+  /// score becomes the weight, product the gradient.
+  __device__ void operator()(const query& of, std::int64_t key, float& score, float& product) const {
+    const float weight = key <= of.index ? expf(score * in.scale - of.normaliser) : 0.0f;
+    const float kept =
+        dropout.threshold != 0 ? dropout(static_cast<std::uint64_t>((row + of.index) * in.time + key)) : 1.0f;
+    score = weight * kept;
+    product = weight * (product * kept - of.product) * in.scale;
+  }
+};
+
+// -- on the ordinary units -----------------------------------------------------------
+
+inline constexpr int side = 16;
+inline constexpr int attention_threads = side * side;
+
+/// Sizes of one instance of the kernels: rows of a tile, and head sizes up to `width`. Shared memory keeps the rows of
+/// tiles one element further apart, so that a column's elements are in different banks.
+template <int tile_, int width_>
+struct tiling {
+  static constexpr int tile = tile_;
+  static constexpr int width = width_;
+  static constexpr int own = tile / side;      ///< a thread's rows, and columns, of a tile of scores
+  static constexpr int columns = width / side; ///< a thread's columns of a head
+  static constexpr int head_stride = width + 1;
+  static constexpr int score_stride = tile + 1;
+  static constexpr std::size_t head_tile = static_cast<std::size_t>(tile) * head_stride;    ///< elements in shared memory
+  static constexpr std::size_t score_tile = static_cast<std::size_t>(tile) * score_stride;
+};
+
+/// Calls body(tiling{}) with the smallest that holds the head size.
+template <class Body>
+void with_tiling(const operation& op, std::int64_t head_size, Body&& body) {
+  if (head_size <= 64)
+    return body(tiling<64, 64>{});
+  if (head_size <= 128)
+    return body(tiling<32, 128>{});
+  if (head_size <= 256)
+    return body(tiling<32, 256>{});
+  op.refuse("a head size of " + std::to_string(head_size) + ", expected at most 256");
+}
 
 /// Rows first .. first + tile of a matrix whose rows are `width` apart, `size` elements of each; zeros beyond `rows` and
 /// beyond `size`.

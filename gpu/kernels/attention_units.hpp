@@ -4,6 +4,10 @@
 /// each warp 16 or 32 of them for itself, and walks over tiles of what they meet; scores stay in registers, where a
 /// product leaves them as the next one wants them (arXiv:2307.08691).
 
+#include <algorithm>
+#include <functional>
+#include <initializer_list>
+
 #include "gpu/kernels/attention_tiles.hpp"
 #include "gpu/kernels/matrix_units.hpp"
 
@@ -20,24 +24,23 @@ struct units_tiling {
   static constexpr int rows = warps * tiles * 16;
 };
 
-/// The 16 bytes that a thread copies at once must lie within a head, and begin at multiples of 16.
-inline bool suits_matrix_units(std::int64_t head_size) { return head_size % 8 == 0 && head_size <= 128; }
+/// Whether these kernels take tensors of rows of heads: bfloat16, of heads of at most 128. The 16 bytes that a thread
+/// copies at once must lie within a head, and begin at multiples of 16: as activations do, which have memory of their own.
+inline bool suits_matrix_units(std::int64_t head_size, std::initializer_list<std::reference_wrapper<const tensor>> rows) {
+  constexpr std::size_t at_once = 16;
+  return head_size <= 128 && head_size * sizeof(bfloat16) % at_once == 0 &&
+         std::ranges::all_of(rows, [](const tensor& each) {
+           return each.type() == dtype::bfloat16 && reinterpret_cast<std::uintptr_t>(each.bytes()) % at_once == 0;
+         });
+}
 
 // -- the kernels; pointers as in the methods of `stream`, bfloat16 but for log_sum_exp --
 
 void attention_units_forward(const operation& op, const attention_shape& of, const dropout_factors& dropout,
                              const bfloat16* qkv, bfloat16* out, float* log_sum_exp);
 
-/// `products`: the sums over a head of out * dout, as rows of log_sum_exp.
-struct units_backward {
-  const bfloat16* qkv;
-  const float* log_sum_exp;
-  const bfloat16* dout;
-  const float* products;
-  bfloat16* dqkv;
-};
 void attention_units_backward(const operation& op, const attention_shape& of, const dropout_factors& dropout,
-                              const units_backward& from);
+                              const backward_arguments<bfloat16>& from);
 
 // -- what they are made of ------------------------------------------------------------
 

@@ -7,37 +7,11 @@ namespace troupe::gpu {
 
 namespace {
 
-/// Dropout's weight of a score, and the score's gradient, from scores = q . k and products = dout . v.
-struct score_gradient {
-  head_geometry in;
-  dropout_factors dropout;
-  units_backward from;
-  std::int64_t row;  ///< of (b, h) in log_sum_exp
-
-  /// What all keys of a query share.
-  struct query {
-    std::int64_t index;
-    float normaliser, product;
-  };
-  __device__ query at(std::int64_t index) const {
-    const bool exists = index < in.time;
-    return {index, exists ? from.log_sum_exp[row + index] : INFINITY, exists ? from.products[row + index] : 0.0f};
-  }
-  /// score becomes the weight, product the gradient.
-  __device__ void operator()(const query& of, std::int64_t key, float& score, float& product) const {
-    const float weight = key <= of.index ? expf(score * in.scale - of.normaliser) : 0.0f;
-    const float kept =
-        dropout.threshold != 0 ? dropout(static_cast<std::uint64_t>((row + of.index) * in.time + key)) : 1.0f;
-    score = weight * kept;
-    product = weight * (product * kept - of.product) * in.scale;
-  }
-};
-
 /// A block for each tile of keys of a key/value head, over all query heads that read it. Tiles of scores lie keys by
 /// queries.
 template <class T>
 __global__ void __launch_bounds__(T::threads)
-    keys_and_values_kernel(head_geometry in, dropout_factors dropout, units_backward from) {
+    keys_and_values_kernel(head_geometry in, dropout_factors dropout, backward_arguments<bfloat16> from) {
   using rows = shared_rows<T::width>;
   constexpr int tile_elements = T::met * rows::stride;
   const rows keys{shared_memory<bfloat16>()}, values{keys.data + T::rows * rows::stride};
@@ -93,7 +67,7 @@ __global__ void __launch_bounds__(T::threads)
 /// A block for each tile of queries of a head.
 template <class T>
 __global__ void __launch_bounds__(T::threads)
-    queries_kernel(head_geometry in, dropout_factors dropout, units_backward from) {
+    queries_kernel(head_geometry in, dropout_factors dropout, backward_arguments<bfloat16> from) {
   using rows = shared_rows<T::width>;
   constexpr int tile_elements = T::met * rows::stride;
   const rows queries{shared_memory<bfloat16>()}, douts{queries.data + T::rows * rows::stride};
@@ -140,7 +114,7 @@ __global__ void __launch_bounds__(T::threads)
 }
 
 template <class T>
-void launch(const operation& op, const attention_shape& of, const dropout_factors& dropout, const units_backward& from) {
+void launch(const operation& op, const attention_shape& of, const dropout_factors& dropout, const backward_arguments<bfloat16>& from) {
   const auto tiles = static_cast<unsigned>(ceiling(of.time, T::rows)), batch = static_cast<unsigned>(of.batch);
   const auto shared_bytes = shared_rows<T::width>::bytes(2 * T::rows + 4 * T::met);
   op.launch(keys_and_values_kernel<T>,
@@ -153,7 +127,7 @@ void launch(const operation& op, const attention_shape& of, const dropout_factor
 }  // namespace
 
 void attention_units_backward(const operation& op, const attention_shape& of, const dropout_factors& dropout,
-                              const units_backward& from) {
+                              const backward_arguments<bfloat16>& from) {
   if (of.head_size <= 64)
     launch<units_tiling<64, 1, 64>>(op, of, dropout, from);
   else

@@ -48,6 +48,25 @@ TEST_CASE("products in TF32 agree with the reference, and are not those of float
                 matmul_kernels());
 }
 
+TEST_CASE("attention in bfloat16 multiplies on the matrix units where heads suit them, and elsewhere all the same") {
+  const auto on = gpu_stream(precision_kind::bfloat16);
+  for (const std::int64_t size : {36, 40, 64, 72, 128, 136})
+    for (const double dropout : {0.0, 0.3}) {
+      CAPTURE(size);
+      CAPTURE(dropout);
+      const attention_shape geometry{.batch = 2, .time = 150, .heads = 2, .kv_heads = 1, .head_size = size};
+      std::vector<written> found[2];
+      for (const bool anywhere : {false, true}) {  // on the matrix units only where memory begins as they want it
+        dice roll(static_cast<std::uint64_t>(size), scale::medium);
+        kernel_case k = attention(roll, geometry, dropout, anywhere);
+        check_agreement(k, *on, bfloat16_error);
+        complete(k, *on);
+        found[anywhere] = run_backward(k, *on);
+      }
+      CHECK(same_bytes(found[0], found[1]) == (size % 8 != 0 || size > 128));
+    }
+}
+
 TEST_CASE("tensors that are cast together are cast as each alone, whatever their sizes and number") {
   const auto on = gpu_stream(precision_kind::bfloat16);
   dice roll(3, scale::medium);

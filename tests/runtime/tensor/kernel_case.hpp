@@ -97,6 +97,7 @@ struct argument {
   bool is_double = false;        ///< float64 on every device
   bool is_accumulated = false;   ///< of the stream's accumulation type; otherwise of its compute type
   bool gradient_is_accumulated = false;
+  bool begins_anywhere = true;   ///< otherwise, as its gradient, where memory of its own would
   double tolerance = 1e-5;       ///< of the relative error norm(difference) / norm(reference)
   std::vector<double> values;    ///< of outputs: set by the reference's forward pass
   std::vector<double> gradient;  ///< an output's; a parameter's before the backward pass adds to it
@@ -168,6 +169,9 @@ std::vector<named_kernel> optimizer_kernels();
 std::vector<named_kernel> all_kernels();
 /// Those whose activations are of the stream's compute type: all but reductions and optimizer steps.
 std::vector<named_kernel> activation_kernels();
+
+/// Attention at a given geometry. `anywhere`: its tensors begin at any element, not where memory of their own would.
+kernel_case attention(dice& roll, const attention_shape& geometry, double dropout, bool anywhere);
 
 /// An embedding, and the loss, at given extents.
 kernel_case embedding(dice& roll, std::int64_t batch, std::int64_t time, std::int64_t channels, std::int64_t vocabulary);

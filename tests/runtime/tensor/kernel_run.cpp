@@ -103,7 +103,8 @@ class placement {
       : on_(on), gradients_(gradients), placed_(count), views_(count) {}
 
   void put(std::size_t index, const argument& like, const std::vector<double>& values) {
-    set(index, std::make_shared<banded_tensor>(on_, type_of(like, gradients_, on_), like.extents, values, index * 5 + values.size()));
+    set(index, std::make_shared<banded_tensor>(on_, type_of(like, gradients_, on_), like.extents, values,
+                                               like.begins_anywhere ? index * 5 + values.size() : 0));
   }
   void put_poison(std::size_t index, const argument& like) {
     put(index, like, std::vector<double>(static_cast<std::size_t>(like.extents.count()),

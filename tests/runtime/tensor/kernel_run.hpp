@@ -15,7 +15,8 @@ struct written {
 
 /// Runs the forward pass on the stream's device and returns what it wrote.
 ///
-/// Tensors start at random offsets, since parameters lie without gaps in flat spaces. What will be overwritten holds
+/// Tensors start at random offsets, since parameters lie without gaps in flat spaces, unless their arguments say
+/// otherwise. What will be overwritten holds
 /// NaN before. Checks that the kernel wrote nowhere else: neither beside a tensor nor into its inputs.
 std::vector<written> run_forward(const kernel_case& k, stream& on);
 

@@ -31,20 +31,9 @@ kernel_case rotary(dice& roll) {
 }
 
 template <bool drops>
-kernel_case attention(dice& roll) {
-  kernel_case k(roll);
+kernel_case random_attention(dice& roll) {
   const attention_shape geometry = random_geometry(roll);
-  const dropout_options dropout{drops ? 0.3 : 0.0, roll.key()};
-  const slot qkv = k.input({geometry.batch, geometry.time, geometry.row_width()});
-  const slot out = k.output({geometry.batch, geometry.time, geometry.heads * geometry.head_size});
-  const slot log_sum_exp = k.saved({geometry.batch, geometry.heads, geometry.time});
-  k.forward = [=](stream& s, const tensors& t) {
-    s.attention_forward(geometry, dropout, t[qkv], t[out], t[log_sum_exp]);
-  };
-  k.backward = [=](stream& s, const tensors& t, const tensors& d) {
-    s.attention_backward(geometry, dropout, t[qkv], t[out], t[log_sum_exp], d[out], d[qkv]);
-  };
-  return k;
+  return attention(roll, geometry, drops ? 0.3 : 0.0, roll.coin());
 }
 
 kernel_case attention_cached(dice& roll) {
@@ -65,10 +54,27 @@ kernel_case attention_cached(dice& roll) {
 
 }  // namespace
 
+kernel_case attention(dice& roll, const attention_shape& geometry, double probability, bool anywhere) {
+  kernel_case k(roll);
+  const dropout_options dropout{probability, roll.key()};
+  const slot qkv = k.input({geometry.batch, geometry.time, geometry.row_width()});
+  const slot out = k.output({geometry.batch, geometry.time, geometry.heads * geometry.head_size});
+  const slot log_sum_exp = k.saved({geometry.batch, geometry.heads, geometry.time});
+  for (argument& each : k.arguments)
+    each.begins_anywhere = anywhere;
+  k.forward = [=](stream& s, const tensors& t) {
+    s.attention_forward(geometry, dropout, t[qkv], t[out], t[log_sum_exp]);
+  };
+  k.backward = [=](stream& s, const tensors& t, const tensors& d) {
+    s.attention_backward(geometry, dropout, t[qkv], t[out], t[log_sum_exp], d[out], d[qkv]);
+  };
+  return k;
+}
+
 std::vector<named_kernel> attention_kernels() {
   return {{"rotary", rotary},
-          {"attention", attention<false>},
-          {"attention with dropout", attention<true>},
+          {"attention", random_attention<false>},
+          {"attention with dropout", random_attention<true>},
           {"attention_cached", attention_cached}};
 }
 

@@ -15,6 +15,7 @@
 #include "actors/parameter_shard.hpp"
 #include "actors/replica.hpp"
 #include "actors/surviving_cuts.hpp"
+#include "runtime/tensor/device_module.hpp"
 
 namespace troupe {
 
@@ -68,7 +69,8 @@ message_codecs job_codecs() {
 }
 
 placement_demands demands_of(const job_context& context) {
-  const auto memory = predict_memory(context.model(), context.settings, context.inputs.context);
+  const auto hardware = hardware_of(context.settings);
+  const auto memory = predict_memory(context.model(), context.settings, context.inputs.context, hardware);
   const auto& space = context.model().parameters();
   const auto elements = static_cast<double>(std::max<std::int64_t>(space.count(), 1));
   const auto owned_bytes = static_cast<double>(memory.parameters_bytes + memory.optimizer_bytes);
@@ -78,11 +80,14 @@ placement_demands demands_of(const job_context& context) {
     for (auto i = context.layout.first(shard); i < context.layout.last(shard); ++i)
       count += space[i].count();
     demands.shard_bytes.push_back(static_cast<std::uint64_t>(owned_bytes * static_cast<double>(count) / elements));
-    demands.keeper_bytes.push_back((kept_cuts_max + (context.replicated() ? 1 : 0)) * demands.shard_bytes.back());
+    // Cuts are in the host's memory: where that is not what shards and lanes take, it goes uncounted.
+    const auto copies = (hardware.is_host ? kept_cuts_max : 0) + (context.replicated() ? 1 : 0);
+    demands.keeper_bytes.push_back(copies * demands.shard_bytes.back());
   }
   // A lane holds a copy of the parameters where no shard shares its process.
   const compute_demand lane{static_cast<double>(context.settings.runtime.threads),
-                            memory.parameters_bytes + (memory.gradients_bytes + memory.activations_bytes) / context.lanes()};
+                            memory.parameters_bytes +
+                                (memory.working_bytes + memory.gradients_bytes + memory.activations_bytes) / context.lanes()};
   demands.lanes.assign(context.lanes(), lane);
   if (context.settings.evaluation.batches > 0)
     demands.evaluator = compute_demand{lane.cores, memory.parameters_bytes + memory.evaluation_bytes};
@@ -162,6 +167,19 @@ job_places places_on(std::shared_ptr<cluster_head> head, job_context_ptr context
   return places;
 }
 
+namespace {
+
+/// 0 where the host computes.
+std::uint64_t device_memory_bytes(const job_context& context) {
+  std::uint64_t bytes = 0;
+  if (is_cuda(context.settings.runtime.device))
+    for (const int index : find_cuda(context.settings.runtime.device))
+      bytes += cuda_module().facts(index).memory_bytes;
+  return bytes;
+}
+
+}  // namespace
+
 local_spawner spawner_for(job_context_ptr context) {
   return [context = std::move(context)](caf::actor_system& system, const spawn_actor& what) {
     return spawn_role(system, context, role_of(what.name), what.incarnation, what.owner);
@@ -174,7 +192,8 @@ prepared_job prepare_with(std::shared_ptr<surviving_cuts> survivors, const job_c
   auto mine = context;
   if (!what.from_before.run.empty())
     mine.survivors = survivors;
-  return {spawner_for(std::make_shared<const job_context>(std::move(mine))), survivors->shards(),
+  const auto memory_bytes = device_memory_bytes(mine);
+  return {spawner_for(std::make_shared<const job_context>(std::move(mine))), memory_bytes, survivors->shards(),
           [survivors] { survivors->clear(); }};
 }
 

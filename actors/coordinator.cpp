@@ -193,7 +193,7 @@ void coordinator::injure(const chaos_settings::kill& told) {
 
 void coordinator::finish() {
   ended_ = true;
-  log_->finished(fingerprint(context_->make_exact_stream()->all_to_host(final_)), barrier_ < context_->settings.training.steps);
+  log_->finished(fingerprint(on_host(final_)), barrier_ < context_->settings.training.steps);
   final_.clear();
   // From here on the tree may end as it likes; but if this coordinator dies, it must not live on beside its
   // successor's.

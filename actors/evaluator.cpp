@@ -23,7 +23,7 @@ struct evaluator_state {
 evaluation_report measure(const job_context& context, stream& on, std::uint64_t step, std::span<const tensor> values) {
   const auto& settings = context.settings;
   const auto rows = settings.evaluation.batch > 0 ? settings.evaluation.batch : settings.training.batch;
-  const profiled_range range(*context.on, [&] { return fmt::format("evaluator step {}", step); });
+  const profiled_range range(on.on(), [&] { return fmt::format("evaluator step {}", step); });
   const auto begin = std::chrono::steady_clock::now();
   const auto loss = [&](split part) {
     return mean_loss(context.model(), on, values, *context.inputs.data, part, settings.training.seed,
@@ -41,7 +41,7 @@ evaluator_actor::behavior_type behave(evaluator_actor::stateful_pointer<evaluato
                                       const job_context_ptr& context, const caf::actor& coordinator) {
   keep_exceptions(self);
   obey_chaos(self);
-  const std::shared_ptr<stream> on = context->make_stream();
+  const std::shared_ptr<stream> on = context->make_stream(context->lanes());
   return {
       [=](const evaluate& message) {
         auto& state = self->state;

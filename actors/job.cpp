@@ -16,6 +16,7 @@
 #include "runtime/error.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
+#include "runtime/tensor/device_module.hpp"
 #include "runtime/transport/frame.hpp"
 
 namespace troupe {
@@ -47,15 +48,17 @@ void check(const job_inputs& inputs, const job_settings& settings) {
 
 }  // namespace
 
-job_context_ptr make_job_context(const job_inputs& inputs, const job_settings& settings) {
+job_context_ptr make_job_context(const job_inputs& inputs, const job_settings& settings, bool leads_only) {
   check(inputs, settings);
-  auto& on = find_device(settings.runtime.device);
-  if (!on.supports(settings.training.precision))
+  std::vector<device*> on;
+  if (!leads_only || !is_cuda(settings.runtime.device))
+    on = find_devices(settings.runtime.device);
+  if (!on.empty() && !on.front()->supports(settings.training.precision))
     throw input_error(fmt::format("training.precision: the device '{}' does not compute in it; choose float32",
                                   settings.runtime.device));
   job_context context{inputs,  settings, shard_layout(inputs.model->parameters(), settings.runtime.shards),
                       parse_recompute(*inputs.model, settings.training.recompute),
-                      nullptr, &on};
+                      nullptr, std::make_shared<computing_devices>(std::move(on))};
   if (!inputs.checkpoints.empty())
     context.store = std::make_shared<checkpoint_store>(
         inputs.checkpoints, checkpoint_store::options{settings.checkpoint.keep, settings.checkpoint.flush});
@@ -281,7 +284,7 @@ class job_nodes {
 
 job_summary run_job(const job_inputs& inputs, const job_settings& settings, const job_observer& observer,
                     stop_request* stop, const job_cluster* on) {
-  auto context = make_job_context(inputs, settings);
+  auto context = make_job_context(inputs, settings, on != nullptr);
   const bool has_journal = on && !on->journal.empty();
   check_store(inputs, *context);
   const auto status = std::make_shared<job_status>();
@@ -350,7 +353,7 @@ job_summary run_job(const job_inputs& inputs, const job_settings& settings, cons
         throw training_diverged(*log->divergence());
       if (is(failure, errc::bad_input))
         throw input_error(root_cause(failure));
-      if (is(log->last_failure(), errc::system_failure))
+      if (is(log->last_failure(), errc::system_failure) || is(log->last_failure(), errc::device_lost))
         throw system_error(root_cause(failure));
       throw job_failed(root_cause(failure));
     }

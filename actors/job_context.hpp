@@ -3,11 +3,11 @@
 #include <memory>
 #include <vector>
 
+#include "actors/computing_devices.hpp"
 #include "actors/job.hpp"
 #include "actors/job_settings.hpp"
 #include "actors/shard_layout.hpp"
 #include "runtime/checkpoint/store.hpp"
-#include "runtime/tensor/device.hpp"
 
 namespace troupe {
 
@@ -22,7 +22,7 @@ struct job_context {
   shard_layout layout;
   std::vector<bool> recompute;              ///< by block
   std::shared_ptr<checkpoint_store> store;  ///< null: no cuts
-  device* on = nullptr;
+  std::shared_ptr<computing_devices> on;
   std::shared_ptr<job_journal> journal{};       ///< of a head; null: nobody is to take the job over
   std::shared_ptr<surviving_cuts> survivors{};  ///< of a node; null: nothing is to outlive the head
 
@@ -34,14 +34,15 @@ struct job_context {
   }
   bool sync() const noexcept { return settings.consistency.mode == consistency_mode::sync; }
   bool replicated() const noexcept { return settings.runtime.replication > 1; }
-  /// For passes.
-  std::unique_ptr<stream> make_stream() const {
-    return on->make_stream({settings.runtime.threads, settings.training.precision});
+  /// For passes. The evaluator counts as one lane more.
+  std::unique_ptr<stream> make_stream(std::uint32_t lane) const {
+    return on->of_lane(lane).make_stream({settings.runtime.threads, settings.training.precision});
   }
   /// For parameters and optimizer steps, which are never of less than float32.
-  std::unique_ptr<stream> make_exact_stream() const {
+  std::unique_ptr<stream> make_exact_stream(std::uint32_t shard) const {
     const bool tf32 = settings.training.precision == precision_kind::tf32;
-    return on->make_stream({settings.runtime.threads, tf32 ? precision_kind::tf32 : precision_kind::float32});
+    return on->of_shard(shard).make_stream(
+        {settings.runtime.threads, tf32 ? precision_kind::tf32 : precision_kind::float32});
   }
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "models/memory.hpp"
+#include "runtime/tensor/device_module.hpp"
 
 namespace troupe {
 
@@ -14,6 +15,17 @@ held_aside what_is_held(const job_settings& settings) {
   held.of_any_evaluations = settings.evaluation.batches > 0 && within(evaluations_every);
   held.of_evaluations = held.of_any_evaluations && !(held.of_cuts && evaluations_every % cuts_every == 0);
   return held;
+}
+
+planned_hardware hardware_of(const job_settings& settings) {
+  planned_hardware on;
+  on.precision = settings.training.precision;
+  if (is_cuda(settings.runtime.device)) {
+    on.is_host = false;
+    if (on.precision == precision_kind::automatic)
+      on.precision = precision_kind::bfloat16;
+  }
+  return on;
 }
 
 job_memory predict_memory(const model& of, const job_settings& settings, std::int64_t context,

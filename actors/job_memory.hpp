@@ -38,6 +38,9 @@ struct held_aside {
 };
 held_aside what_is_held(const job_settings& settings);
 
+/// What a job's tensors are taken from, but for what streams take for themselves.
+planned_hardware hardware_of(const job_settings& settings);
+
 /// For a language model; found by a dry run of its passes. REQUIRES: settings that run_job accepts.
 job_memory predict_memory(const model& of, const job_settings& settings, std::int64_t context,
                           const planned_hardware& on = {});

@@ -11,8 +11,9 @@
 
 namespace troupe {
 
-/// Checks the settings and lays out the shards. Throws input_error naming the setting.
-job_context_ptr make_job_context(const job_inputs& inputs, const job_settings& settings);
+/// Checks the settings and lays out the shards. Throws input_error naming the setting. `leads_only`: this process computes
+/// nothing, and need not have the GPUs that its nodes compute on.
+job_context_ptr make_job_context(const job_inputs& inputs, const job_settings& settings, bool leads_only = false);
 
 /// Starts the root supervisor with the coordinator below it. `listener` receives job_done; the supervisor ends with
 /// the root cause where the job cannot go on. `places` says where the actors below the coordinator live.

@@ -6,7 +6,7 @@ namespace troupe {
 
 lane_pass::lane_pass(job_context_ptr context, std::uint32_t lane)
     : context_(std::move(context)),
-      on_(context_->make_stream()),
+      on_(context_->make_stream(lane)),
       pass_(context_->model(), *on_),
       lane_(lane),
       key_(random_key{context_->settings.training.seed, 0}.fold(lane)) {
@@ -48,7 +48,7 @@ bool lane_pass::ready() const { return !forward_ || missing_[block_] == 0; }
 
 lane_pass::progress lane_pass::advance() {
   const auto& model = context_->model();
-  const profiled_range range(*context_->on, [&] {
+  const profiled_range range(on_->on(), [&] {
     return fmt::format("replica/{} step {} {} {}", lane_, step_ + 1, forward_ ? "forward" : "backward",
                        model.block_name(forward_ ? block_ : block_ - 1));
   });

@@ -137,8 +137,11 @@ void parameter_shard::take_over(shard_state&& from) {
     norms_.add_own(part);
   serve();
   pending_ = std::move(from.pending);
-  if (pending_)
+  if (pending_) {
+    for (auto& gradient : pending_->gradients)
+      gradient = memory_.here(gradient);
     norms_.add_own(*pending_->norm);
+  }
   if (context_->sync())
     for (std::uint32_t other = 0; other < shards_.size(); ++other)
       if (other != index_)

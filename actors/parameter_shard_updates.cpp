@@ -22,7 +22,7 @@ void parameter_shard::on(push_gradient& message) {
     return;
   const auto offset = message.first - memory_.first();
   for (std::size_t i = 0; i < message.gradients.size(); ++i)
-    lane.gradients[offset + i] = std::move(message.gradients[i]);
+    lane.gradients[offset + i] = memory_.here(message.gradients[i]);
 }
 
 void parameter_shard::on(const complete_step& message) {

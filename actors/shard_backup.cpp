@@ -10,6 +10,12 @@ shard_backup::shard_backup(const job_context_ptr& context, std::uint32_t shard, 
   state_.now.tensors.clear();
 }
 
+void shard_backup::receive(shard_update update) {
+  for (auto& gradient : update.gradients)
+    gradient = memory_.here(gradient);
+  state_.pending = std::move(update);
+}
+
 void shard_backup::finish(const update_factors& factors) {
   auto update = std::move(*state_.pending);
   state_.pending.reset();

@@ -15,7 +15,7 @@ class shard_backup {
   shard_backup(const job_context_ptr& context, std::uint32_t shard, shard_state from);
 
   /// REQUIRES: finished all that were received before.
-  void receive(shard_update update) { state_.pending = std::move(update); }
+  void receive(shard_update update);
   void finish(const update_factors& factors);
   bool waits_for_factors() const noexcept { return state_.pending.has_value(); }
 

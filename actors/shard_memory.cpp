@@ -20,7 +20,7 @@ shard_memory::shard_memory(job_context_ptr context, std::uint32_t index)
     : context_(std::move(context)),
       index_(index),
       first_(context_->layout.first(index)),
-      on_(context_->make_exact_stream()),
+      on_(context_->make_exact_stream(index)),
       type_(on_->accumulation_type()),
       rule_(make_optimizer(context_->settings.optimizer)),
       values_(context_->layout.last(index) - first_),
@@ -94,7 +94,7 @@ void shard_memory::restore(const shard_origin& from) {
 }
 
 void shard_memory::update(std::span<const tensor> gradients, const update_options& options) {
-  const profiled_range range(*context_->on, [&] { return fmt::format("shard/{} step {} update", index_, options.step); });
+  const profiled_range range(on_->on(), [&] { return fmt::format("shard/{} step {} update", index_, options.step); });
   const bool is_held = !values_.front().unique();
   if (reserved_ && is_held)
     reserved_->clear();  // what is written aside now finds it in the device's cache
@@ -114,7 +114,7 @@ void shard_memory::update(std::span<const tensor> gradients, const update_option
 
 void shard_memory::reserve_copies() {
   const auto held = what_is_held(context_->settings);
-  if (!context_->on->is_host())  // elsewhere a snapshot is a copy in the host's memory
+  if (!on_->on().is_host())  // elsewhere a snapshot is a copy in the host's memory
     return;
   for (std::size_t i = 0; i < size(); ++i) {
     for (int copies = int{held.of_cuts} + int{held.of_evaluations}; copies > 0; --copies)
@@ -144,8 +144,8 @@ void shard_memory::compensate_delay(std::span<const tensor> gradients, std::span
 }
 
 void shard_memory::set_mean_squares(std::span<const tensor> values) {
-  if (!values.empty())
-    mean_squares_.assign(values.begin(), values.end());
+  for (std::size_t i = 0; i < values.size(); ++i)
+    mean_squares_[i] = on_->to_device(values[i]);
 }
 
 std::vector<double> shard_memory::sum_lanes(std::span<const std::vector<tensor>> lanes) {

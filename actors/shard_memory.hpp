@@ -27,6 +27,8 @@ class shard_memory {
   /// Current values, by index in the space less first().
   std::span<const tensor> values() const noexcept { return values_; }
 
+  /// The same elements where this shard computes, as `update` and what follows want gradients.
+  tensor here(const tensor& from) { return on_->to_device(from); }
   /// One optimizer step over the whole shard. What somebody else holds is not touched: its successor is written aside.
   void update(std::span<const tensor> gradients, const update_options& options);
   /// Adds the delay compensation of arXiv:1609.08326 to the scaled gradients, in place.

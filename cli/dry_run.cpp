@@ -16,27 +16,18 @@ namespace troupe {
 
 namespace {
 
+/// Free memory is told when this process has its CUDA contexts already, as the run will have, so that they count as taken.
 std::string describe_device(const std::string& name) {
-  const auto index = cuda_index(name);
-  if (!index)
+  if (!is_cuda(name))
     return name;
-  const auto facts = cuda_module().facts(*index);
-  return fmt::format("cuda:{}, {}, {} of {} free", *index, facts.name, format_bytes(static_cast<double>(facts.free_bytes)),
-                     format_bytes(static_cast<double>(facts.memory_bytes)));
-}
-
-/// What a run's tensors are taken from. Free memory is told when this process has its CUDA context already, as the run
-/// will have, so that counts as taken.
-planned_hardware hardware_of(const job_settings& settings) {
-  planned_hardware on;
-  on.precision = settings.training.precision;
-  if (cuda_index(settings.runtime.device)) {
-    on.is_host = false;
-    on.stream_bytes = cuda_module().stream_bytes;
-    if (on.precision == precision_kind::automatic)
-      on.precision = precision_kind::bfloat16;
+  std::string text;
+  for (const int index : find_cuda(name)) {
+    const auto facts = cuda_module().facts(index);
+    text += fmt::format("{}cuda:{}, {}, {} of {} free", text.empty() ? "" : "; ", index, facts.name,
+                        format_bytes(static_cast<double>(facts.free_bytes)),
+                        format_bytes(static_cast<double>(facts.memory_bytes)));
   }
-  return on;
+  return text;
 }
 
 std::string describe(const std::string& device, const job_memory& memory, std::size_t process_bytes, bool on_gpu) {
@@ -82,7 +73,9 @@ dry_run plan_run(const run_file& run, std::shared_ptr<const dataset> data) {
   inputs.context = run.model.context;
   inputs.checkpoints = std::filesystem::path(run.directory) / "checkpoints";
   const auto context = make_job_context(inputs, run.job);
-  const auto hardware = hardware_of(run.job);
+  auto hardware = hardware_of(run.job);
+  if (!hardware.is_host)
+    hardware.stream_bytes = cuda_module().stream_bytes;
   const auto memory = predict_memory(*model, run.job, run.model.context, hardware);
   dry_run plan;
   plan.configuration = print_run_file(run, true);

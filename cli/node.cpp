@@ -278,6 +278,8 @@ exit_code serve(const node_options& options) {
     }
     if (result.end.what == node_end::kind::unfit)
       throw input_error(result.end.text);
+    if (result.end.what == node_end::kind::failed)
+      throw system_error(result.end.text);
     if (result.refused)
       throw input_error(fmt::format("the head refused this node: {}", result.end.text));
     if (why.wanted()) {

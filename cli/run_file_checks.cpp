@@ -126,8 +126,9 @@ class checker {
 
   void check_runtime() {
     const auto& runtime = run_.job.runtime;
+    const bool elsewhere = cores_ == 0 && is_cuda(runtime.device);  // nodes say what they have when they join
     try {
-      if (!find_device(runtime.device).supports(run_.job.training.precision))
+      if (!elsewhere && !find_device(runtime.device).supports(run_.job.training.precision))
         error("training.precision", "choose \"float32\", or runtime.device = \"cuda\"",
               "'training.precision': the device '{}' does not compute in it", runtime.device);
     } catch (const std::invalid_argument& fault) {
@@ -139,7 +140,7 @@ class checker {
             "'runtime.device' = \"{}\": {}", runtime.device, text.substr(0, end));
     }
     const auto threads = std::int64_t{run_.job.training.lanes} * runtime.threads;
-    if (!cuda_index(runtime.device) && cores_ > 0 && threads > cores_)
+    if (!is_cuda(runtime.device) && cores_ > 0 && threads > cores_)
       warn("runtime.threads", "more threads than cores wait for each other",
            "training.lanes x runtime.threads = {} x {} = {}, but this machine has {} core{}", run_.job.training.lanes,
            runtime.threads, threads, cores_, cores_ == 1 ? "" : "s");

@@ -108,7 +108,8 @@ void describe_runtime(schema& root, runtime_settings& runtime) {
   t.key("shards", runtime.shards, "actors that own the parameters, a range each", from_to(1, extent_max));
   t.key("threads", runtime.threads, "mathematics threads of each replica, shard and evaluator", from_to(1, 1024));
   t.key("prefetch", runtime.prefetch, "batches that a loader reads ahead", from_to(1, 1024));
-  t.key("device", runtime.device, "where mathematics runs: cpu, or cuda or cuda:N for a GPU; `troupe devices` lists what is there");
+  t.key("device", runtime.device,
+        "where mathematics runs: cpu; cuda for all GPUs of each process, cuda:0,2 for some; `troupe devices` lists what is there");
   t.key("replication", runtime.replication,
         "2: each shard has a backup on another node, which takes over without a rollback", from_to(1, 2));
   t.key("rebalance_after", runtime.rebalance_after,

@@ -62,7 +62,7 @@ run_file run_file_of(const cut_manifest& manifest, const fs::path& path) {
 std::vector<tensor> saved_model::parameters_on(stream& on) const {
   std::vector<tensor> result;
   for (const auto& one : values)
-    result.push_back(on.to_device(one.value));
+    result.push_back(one.value);
   return as_computed_with(on, result);
 }
 

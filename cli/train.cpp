@@ -110,28 +110,36 @@ int computing_cores(const train_options& options) {
   return options.cluster.listen.empty() ? std::max(1, static_cast<int>(std::lround(this_node().cores))) : 0;
 }
 
+/// The GPUs of this machine that compute: none where others do, or the processor.
+std::vector<int> computing_gpus(const run_file& run, int cores) {
+  const auto& device = run.job.runtime.device;
+  return cores > 0 && is_cuda(device) ? find_cuda(device) : std::vector<int>{};
+}
+
 /// Floating-point operations a second of what computes; 0: unknown.
 double peak_flops(const run_file& run, int cores) {
-  if (const auto index = cuda_index(run.job.runtime.device))
-    return cuda_module().rates(*index).matrix_flops;
-  const auto threads = static_cast<int>(run.job.training.lanes) * run.job.runtime.threads;
-  return cores == 0 ? 0.0 : measure_fma_peak(std::min(cores, threads));
+  double flops = 0.0;
+  for (const int gpu : computing_gpus(run, cores))
+    flops += cuda_module().rates(gpu).matrix_flops;
+  if (cores == 0 || is_cuda(run.job.runtime.device))
+    return flops;
+  return measure_fma_peak(std::min(cores, static_cast<int>(run.job.training.lanes) * run.job.runtime.threads));
 }
 
-/// Of the run's device; empty where there is none that could tell.
-std::function<std::optional<double>()> energy_meter(const run_file& run) {
-  const auto index = cuda_index(run.job.runtime.device);
-  if (!index)
+/// Of the run's GPUs, together; empty where there are none that could tell.
+std::function<std::optional<double>()> energy_meter(const run_file& run, int cores) {
+  const auto gpus = computing_gpus(run, cores);
+  if (gpus.empty())
     return {};
-  return [index] { return cuda_module().facts(*index).energy_joules; };
-}
-
-/// Tensors on a GPU do not travel between processes yet.
-void refuse_gpu(const run_file& run) {
-  if (cuda_index(run.job.runtime.device))
-    throw usage_error(fmt::format("'runtime.device' = \"{}\": nodes compute on their processors only, so far\nhelp: train "
-                                  "in one process, without --nodes and --listen, or with runtime.device = \"cpu\"",
-                                  run.job.runtime.device));
+  return [gpus] {
+    std::optional<double> joules = 0.0;
+    for (const int gpu : gpus)
+      if (const auto own = cuda_module().facts(gpu).energy_joules; own && joules)
+        *joules += *own;
+      else
+        joules.reset();
+    return joules;
+  };
 }
 
 /// What is asked of nodes makes no sense where there are none.
@@ -147,7 +155,7 @@ void refuse_nodes(const train_options& options, const run_file& run) {
 
 /// Nothing where it is not this machine's memory that counts: other machines are asked when they join.
 std::optional<std::string> shortage_of_memory(const train_options& options, const run_file& run, const model& of) {
-  if (!options.cluster.listen.empty() || cuda_index(run.job.runtime.device))
+  if (!options.cluster.listen.empty() || is_cuda(run.job.runtime.device))
     return {};
   return memory_shortage(predict_memory(of, run.job, run.model.context), this_node().memory_bytes);
 }
@@ -175,9 +183,7 @@ exit_code train(const train_options& options) {
     people.warn(to_string(warning));
   if (!options.run_dir.empty())
     run.directory = options.run_dir;
-  if (options.cluster.wanted())
-    refuse_gpu(run);
-  else
+  if (!options.cluster.wanted())
     refuse_nodes(options, run);
   std::optional<hosted_cluster> cluster;
   if (options.cluster.wanted() && !options.dry_run)
@@ -221,7 +227,7 @@ exit_code train(const train_options& options) {
                  .peak_flops = peak_flops(run, request.cores),
                  .json = options.json,
                  .before = resumed ? read_history(directory->metrics(), resumed->step) : run_history{},
-                 .energy_joules = energy_meter(run)});
+                 .energy_joules = energy_meter(run, request.cores)});
   const job_inputs inputs{.model = model,
                           .data = data,
                           .context = run.model.context,

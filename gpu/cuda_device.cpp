@@ -17,6 +17,20 @@ std::string version(int number) { return fmt::format("{}.{}", number / 1000, num
 
 void cuda_device::activate() const { check(cudaSetDevice(index_), index_, "choosing the device"); }
 
+void cuda_device::connect(const cuda_device& from) {
+  const std::lock_guard lock(mutex_);
+  if (!connected_.insert(from.index_).second)
+    return;
+  int can = 0;
+  check(cudaDeviceCanAccessPeer(&can, index_, from.index_), index_, "asking for a connection between devices");
+  if (can == 0)
+    return;
+  if (const auto status = cudaDeviceEnablePeerAccess(from.index_, 0); status == cudaErrorPeerAccessAlreadyEnabled)
+    cudaGetLastError();  // or the next launch would report it
+  else
+    check(status, index_, "connecting devices");
+}
+
 std::string cuda_device::name() const { return fmt::format("cuda:{}", index_); }
 
 std::unique_ptr<stream> cuda_device::make_stream(const stream_options& options) {

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <mutex>
+#include <set>
+
 #include "gpu/memory.hpp"
 #include "runtime/tensor/device.hpp"
 
@@ -8,11 +11,14 @@ namespace troupe::gpu {
 /// One GPU. Lives as long as the process; thread safe.
 class cuda_device final : public device {
  public:
-  explicit cuda_device(int index) : index_(index), memory_(index), pinned_(index) {}
+  explicit cuda_device(int index) : index_(index), memory_(*this, index), pinned_(index) {}
 
   int index() const noexcept { return index_; }
   /// Makes it the calling thread's device, as CUDA calls want it.
   void activate() const;
+  /// Lets copies from another device come straight from there, where the two are connected; otherwise the driver takes
+  /// them through the host. REQUIRES: this is the calling thread's device.
+  void connect(const cuda_device& from);
   pinned_memory& pinned() noexcept { return pinned_; }
   tensor allocate(dtype type, shape extents, const timeline_ptr& who);
 
@@ -31,6 +37,8 @@ class cuda_device final : public device {
   int index_;
   device_memory memory_;
   pinned_memory pinned_;
+  std::mutex mutex_;
+  std::set<int> connected_;  // devices that were tried
 };
 
 /// How many there are. Throws device_error where there is none, which says why and what to do.

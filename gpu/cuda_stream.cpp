@@ -112,6 +112,8 @@ void cuda_stream::wait_on_host(const char* doing) {
 
 void cuda_stream::synchronize() {
   device_.activate();
+  if (arrivals_)
+    arrivals_->wait_on_host("bringing tensors to the device");
   wait_on_host("waiting");
 }
 
@@ -137,11 +139,26 @@ void cuda_stream::copy(const tensor& in, const tensor& out) {
   op.check(cudaMemcpyAsync(out.mutable_bytes(), in.bytes(), in.size_bytes(), cudaMemcpyDeviceToDevice, op.handle()));
 }
 
-tensor cuda_stream::to_device(const tensor& host) {
-  assert(!device_memory::block_of(*host.owner()) && "to_device got a tensor that is on a device already");
-  const tensor made = allocate(host.type(), host.shape());
-  const operation op(*this, "to_device", {}, {made});
-  staging_.to_device(made.mutable_bytes(), host.bytes(), host.size_bytes(), op.handle());
+tensor cuda_stream::to_device(const tensor& from) {
+  if (from.owner()->on() == &device_)
+    return from;
+  if (!arrivals_)
+    arrivals_ = std::make_unique<cuda_stream>(device_, precision_kind::float32);
+  return arrivals_->bring(from);
+}
+
+tensor cuda_stream::bring(const tensor& from) {
+  const tensor made = allocate(from.type(), from.shape());
+  operation op(*this, "to_device", {}, {made});
+  const auto* const there = static_cast<cuda_device*>(from.owner()->on());
+  if (!there) {
+    staging_.to_device(made.mutable_bytes(), from.bytes(), from.size_bytes(), op.handle());
+    return made;
+  }
+  device_.connect(*there);
+  op.also_reads(from);
+  op.check(cudaMemcpyPeerAsync(made.mutable_bytes(), device_.index(), from.bytes(), there->index(), from.size_bytes(),
+                               op.handle()));
   return made;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <memory>
 #include <optional>
 
 #include "gpu/matrix_products.hpp"
@@ -29,7 +30,7 @@ class cuda_stream final : public stream {
 
   void zero(const tensor& out) override;
   void copy(const tensor& in, const tensor& out) override;
-  tensor to_device(const tensor& host) override;
+  tensor to_device(const tensor& from) override;
   tensor to_host(const tensor& in) override;
   std::vector<tensor> all_to_host(std::span<const tensor> in) override;
 
@@ -118,11 +119,14 @@ class cuda_stream final : public stream {
 
   /// Waits on the host. `doing` is for messages.
   void wait_on_host(const char* doing);
+  /// A copy of what is elsewhere.
+  tensor bring(const tensor& from);
 
   cuda_device& device_;
   bool tf32_;
   timeline_ptr timeline_;
   staging staging_;
+  std::unique_ptr<cuda_stream> arrivals_;    // brings what is elsewhere, while this one computes; made when first used
   std::optional<matrix_products> products_;  // made when first used
   std::array<const char*, 8> recent_{};      // names of the operations enqueued last, for messages
   std::size_t operations_ = 0;

@@ -4,6 +4,9 @@
 
 namespace troupe::gpu {
 
+namespace {
+
+/// Whether the device is lost to this process.
 bool is_sticky(cudaError_t status) noexcept {
   switch (status) {
     case cudaErrorIllegalAddress:
@@ -21,6 +24,8 @@ bool is_sticky(cudaError_t status) noexcept {
       return false;
   }
 }
+
+}  // namespace
 
 std::string advice(cudaError_t status) {
   switch (status) {
@@ -48,6 +53,8 @@ void check(cudaError_t status, int device, const std::string& label) {
   auto message = fmt::format("cuda:{}: {}: {} ({})", device, label, cudaGetErrorString(status), cudaGetErrorName(status));
   if (const auto help = advice(status); !help.empty())
     message += "\nhelp: " + help;
+  if (is_sticky(status))
+    throw device_lost(message);
   throw device_error(message);
 }
 

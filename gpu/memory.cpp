@@ -28,6 +28,12 @@ void block::use(const timeline_ptr& who, bool writes) {
     own->number = who->next();
 }
 
+void block::wait_for_readers() noexcept {
+  const std::lock_guard lock(mutex_);
+  for (const auto& read : reads_)
+    read.of->synchronize();
+}
+
 class device_buffer final : public buffer {
  public:
   device_buffer(device_memory& from, std::unique_ptr<block> memory, std::size_t size_bytes)
@@ -35,6 +41,7 @@ class device_buffer final : public buffer {
   ~device_buffer() override { from_.give_back(std::move(memory_)); }
 
   block* memory() const noexcept { return memory_.get(); }
+  device* on() const noexcept override { return &from_.of_; }
 
  private:
   device_memory& from_;
@@ -108,8 +115,10 @@ void device_memory::give_back(std::unique_ptr<block> returned) noexcept {
 void device_memory::free_cached() noexcept {
   cudaDeviceSynchronize();  // work on what was given back may be under way
   for (auto& [size_bytes, blocks] : cached_) {
-    for (const auto& each : blocks)
+    for (const auto& each : blocks) {
+      each->wait_for_readers();
       cudaFree(each->address());
+    }
     usage_.reserved_bytes -= size_bytes * blocks.size();
     blocks.clear();
   }

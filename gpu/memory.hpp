@@ -27,6 +27,8 @@ class block {
   /// The operation that `who` enqueues next reads this, or writes it: it comes after the last write, and a write after
   /// all reads as well.
   void use(const timeline_ptr& who, bool writes);
+  /// Waits on the host for all reads, which may be those of other devices.
+  void wait_for_readers() noexcept;
 
   /// Whose allocations this block serves; null: anybody's.
   timeline_ptr home;
@@ -52,7 +54,7 @@ class block {
 /// Thread safe; must outlive its buffers.
 class device_memory {
  public:
-  explicit device_memory(int device) : device_(device) {}
+  device_memory(device& of, int index) : of_(of), device_(index) {}
 
   /// Contents unspecified. `who` may be null. `what` is for messages, such as "float32[12, 64]".
   buffer_ptr allocate(std::size_t size_bytes, const timeline_ptr& who, const std::string& what);
@@ -71,6 +73,7 @@ class device_memory {
   void give_back(std::unique_ptr<block> returned) noexcept;
   void free_cached() noexcept;
 
+  device& of_;
   int device_;
   mutable std::mutex mutex_;
   std::map<std::size_t, std::vector<std::unique_ptr<block>>> cached_;  // by rounded size

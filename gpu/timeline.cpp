@@ -32,6 +32,12 @@ void timeline::wait_for(timeline& other, std::uint64_t number) {
   check(cudaStreamWaitEvent(handle_, other.behind_, 0), device_, "waiting for an event");
 }
 
+void timeline::synchronize() noexcept {
+  const std::lock_guard lock(mutex_);
+  if (!finished_)
+    cudaStreamSynchronize(handle_);
+}
+
 void timeline::finish() noexcept {
   const std::lock_guard lock(mutex_);
   if (finished_)

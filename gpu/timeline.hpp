@@ -31,6 +31,8 @@ class timeline {
   /// What is enqueued here from now on waits until `other` is through with its operation `number`, enqueued before.
   void wait_for(timeline& other, std::uint64_t number);
 
+  /// Waits on the host for everything enqueued so far.
+  void synchronize() noexcept;
   /// Waits on the host for everything, and takes the stream away: nobody has to wait for it any more.
   void finish() noexcept;
   bool is_finished() const noexcept { return finished_; }

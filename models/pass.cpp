@@ -42,12 +42,14 @@ void pass::begin(batch next, random_key key) {
 }
 
 std::vector<tensor> as_computed_with(stream& on, std::span<const tensor> values) {
-  if (values.empty() || values.front().type() == on.compute_type())
-    return {values.begin(), values.end()};
-  std::vector<tensor> copies;
+  std::vector<tensor> here, copies;
   for (const tensor& each : values)
+    here.push_back(on.to_device(each));
+  if (here.empty() || here.front().type() == on.compute_type())
+    return here;
+  for (const tensor& each : here)
     copies.push_back(on.allocate(each.shape()));
-  on.cast_all(values, copies);
+  on.cast_all(here, copies);
   return copies;
 }
 

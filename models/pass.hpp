@@ -22,8 +22,8 @@ struct key_value_cache {
 
 class model;
 
-/// Parameters as a pass on this stream computes with them: the same handles where they are of its compute type, else
-/// copies of that type, which are made together.
+/// Parameters as a pass on this stream computes with them: the same handles where they are on its device and of its compute
+/// type, else copies; those of another type are made together.
 std::vector<tensor> as_computed_with(stream& on, std::span<const tensor> values);
 
 /// One trip of one batch through a model: parameters, gradients, activations. Owned and used by one thread.

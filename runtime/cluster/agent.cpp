@@ -29,6 +29,10 @@ class agent {
         say_ended(each.first, each.second.incarnation, down.reason);
         return true;
       });
+      if (is(down.reason, errc::device_lost) && !end_) {  // whoever is started here meets it again
+        tell(self_, membership_, drain_request{post_->self(), 0, root_cause(down.reason)});
+        end({node_end::kind::failed, root_cause(down.reason)});
+      }
       end_if_alone();
     });
   }
@@ -145,11 +149,11 @@ class agent {
       return;
     hooks_.status->is_ready();
     say("ready", "the job's data is open, and all nodes are met");
-    tell(self_, membership_, node_prepared{post_->self(), {}, job_->kept});
+    tell(self_, membership_, node_prepared{post_->self(), {}, job_->memory_bytes, job_->kept});
   }
 
   void be_unfit(const std::string& fault) {
-    tell(self_, membership_, node_prepared{post_->self(), fault, {}});
+    tell(self_, membership_, node_prepared{post_->self(), fault, 0, {}});
     end({node_end::kind::unfit, fault});
   }
 

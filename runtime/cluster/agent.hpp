@@ -23,7 +23,8 @@ using local_spawner = std::function<caf::actor(caf::actor_system&, const spawn_a
 /// A process that is ready for a job.
 struct prepared_job {
   local_spawner spawn;
-  std::vector<std::uint32_t> kept{};      ///< as in node_prepared
+  std::uint64_t memory_bytes = 0;         ///< as in node_prepared
+  std::vector<std::uint32_t> kept{};      ///< likewise
   std::function<void()> forget_kept{};    ///< empty where nothing is kept
 };
 
@@ -35,6 +36,7 @@ struct node_end {
   enum class kind : std::uint8_t {
     released,  ///< the head let it go: it drained, or the job is done
     unfit,     ///< it cannot take part in this job
+    failed,    ///< its GPU is lost to this process; another may take its place
     lost,      ///< the link to the head is gone; it may join anew
   };
   kind what = kind::lost;

@@ -23,6 +23,7 @@ node_id cluster_board::add(node_offer offer) {
   node_record record;
   record.id = static_cast<node_id>(nodes_.size() + 1);
   record.offer = std::move(offer);
+  record.memory_bytes = record.offer.resources.memory_bytes;
   record.joined = std::chrono::system_clock::now();
   nodes_.push_back(record);
   return record.id;
@@ -44,6 +45,12 @@ void cluster_board::release(node_id node) {
 void cluster_board::set_fault(node_id node, const std::string& fault) {
   const std::lock_guard lock(mutex_);
   nodes_.at(node - 1).fault = fault;
+}
+
+void cluster_board::set_memory(node_id node, std::uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  if (bytes > 0)
+    nodes_.at(node - 1).memory_bytes = bytes;
 }
 
 bool cluster_board::set_kept(node_id node, std::vector<std::uint32_t> shards) {
@@ -124,7 +131,7 @@ std::vector<placement_node> cluster_board::candidates() const {
   std::vector<placement_node> all;
   for (const auto& node : nodes_)
     if (node.state == node_state::ready)
-      all.push_back({node.id, node.offer.resources.cores, node.offer.resources.memory_bytes,
+      all.push_back({node.id, node.offer.resources.cores, node.memory_bytes,
                      speeds_.find(node.id).value_or(unit * node.offer.speed), true});
   return all;
 }

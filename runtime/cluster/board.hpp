@@ -43,6 +43,7 @@ struct node_record {
   std::string evidence;                         ///< gone: why
   bool released = false;                        ///< it was told to go: nothing lives there any more
   std::string fault;                            ///< what makes it unfit for this job; empty: nothing is known
+  std::uint64_t memory_bytes = 0;               ///< for the actors of jobs; 0: unknown
   std::vector<std::uint32_t> kept;              ///< as in node_prepared
 };
 
@@ -68,6 +69,8 @@ class cluster_board {
   /// It leaves, and its end is no loss.
   void release(node_id node);
   void set_fault(node_id node, const std::string& fault);
+  /// As in node_prepared.
+  void set_memory(node_id node, std::uint64_t bytes);
   /// False where nothing changes by it.
   bool set_kept(node_id node, std::vector<std::uint32_t> shards);
   /// Strikes a node out; false where it was out before.

@@ -48,6 +48,7 @@ class membership {
     }
     if (node->state != node_state::joining)
       return;
+    board_->set_memory(message.node, message.memory_bytes);
     board_->set_kept(message.node, message.kept);
     if (restored_)
       forget_kept_of(message.node);

@@ -97,6 +97,7 @@ struct die_now {};
 struct node_prepared {
   node_id node = head_node;
   std::string fault;                 ///< empty: it is ready
+  std::uint64_t memory_bytes = 0;    ///< of the devices that compute; 0: what it offered when it joined holds
   std::vector<std::uint32_t> kept;   ///< shards of which it has a part of the cut that was asked for
 };
 

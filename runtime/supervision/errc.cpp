@@ -4,6 +4,7 @@
 #include <new>
 
 #include "runtime/error.hpp"
+#include "runtime/tensor/device.hpp"
 
 namespace troupe {
 
@@ -19,6 +20,7 @@ const char* name_of(errc code) {
     case errc::bad_input: return "bad input";
     case errc::hopeless: return "hopeless";
     case errc::system_failure: return "system failure";
+    case errc::device_lost: return "device lost";
     case errc::killed_by_chaos: return "killed by chaos";
     case errc::node_lost: return "node lost";
     case errc::moved: return "moved";
@@ -69,6 +71,8 @@ caf::error to_error(const std::exception_ptr& thrown) {
     std::rethrow_exception(thrown);
   } catch (const input_error& e) {
     return make_error(errc::bad_input, e.what());
+  } catch (const device_lost& e) {
+    return make_error(errc::device_lost, e.what());
   } catch (const system_error& e) {
     return make_error(errc::system_failure, e.what());
   } catch (const std::filesystem::filesystem_error& e) {

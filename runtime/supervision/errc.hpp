@@ -18,6 +18,7 @@ enum class errc : std::uint8_t {
   bad_input,       ///< restarting cannot help: the job stops and shows the message
   hopeless,        ///< nor here: it was tried often enough, or there is no time left
   system_failure,  ///< no memory, or a file that cannot be written: tells such an end from others
+  device_lost,     ///< a GPU is of no use to this process any more: a node that has others to take over leaves
   killed_by_chaos, ///< fault injection
   node_lost,       ///< its node is gone, or none is there to host it; a supervisor does not hold it against the actor
   moved,           ///< told to end here and start elsewhere; nor this
@@ -37,7 +38,7 @@ std::string root_cause(const caf::error& reason);
 bool is(const caf::error& reason, errc code);
 
 /// The error that an exception becomes when it leaves a handler or a factory: input_error turns into errc::bad_input,
-/// system_error, filesystem_error and bad_alloc into errc::system_failure, anything else into caf::sec::runtime_error;
+/// device_lost into errc::device_lost, system_error, filesystem_error and bad_alloc into errc::system_failure, anything else into caf::sec::runtime_error;
 /// the context is what().
 caf::error to_error(const std::exception_ptr& thrown);
 

@@ -6,6 +6,8 @@
 
 namespace troupe {
 
+class device;
+
 /// A block of memory on some device, owned by shared handles.
 ///
 /// Thread safety: handles may be copied and dropped from any thread. Contents are
@@ -21,6 +23,8 @@ class buffer {
   std::byte* data() noexcept { return data_; }
   const std::byte* data() const noexcept { return data_; }
   std::size_t size_bytes() const noexcept { return size_bytes_; }
+  /// Whose memory it is; null: the host's.
+  virtual device* on() const noexcept { return nullptr; }
 
  protected:
   buffer(std::byte* data, std::size_t size_bytes) noexcept : data_(data), size_bytes_(size_bytes) {}

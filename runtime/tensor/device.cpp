@@ -1,6 +1,7 @@
 #include "runtime/tensor/device.hpp"
 
 #include <algorithm>
+#include <map>
 #include <stdexcept>
 
 #include "runtime/tensor/device_module.hpp"
@@ -25,13 +26,39 @@ std::int64_t logits_rows(std::int64_t rows, std::int64_t vocabulary) noexcept {
   return (rows + chunks - 1) / chunks;
 }
 
-device& find_device(const std::string& name) {
+std::vector<tensor> on_host(std::span<const tensor> in) {
+  thread_local std::map<device*, std::unique_ptr<stream>> streams;
+  std::vector<tensor> out(in.begin(), in.end());
+  std::map<device*, std::vector<std::size_t>> elsewhere;
+  for (std::size_t i = 0; i < in.size(); ++i)
+    if (device* const where = in[i] ? in[i].owner()->on() : nullptr)
+      elsewhere[where].push_back(i);
+  for (const auto& [where, which] : elsewhere) {
+    auto& own = streams[where];
+    if (!own)
+      own = where->make_stream({});
+    std::vector<tensor> there;
+    for (const auto i : which)
+      there.push_back(in[i]);
+    const auto copies = own->all_to_host(there);
+    for (std::size_t i = 0; i < which.size(); ++i)
+      out[which[i]] = copies[i];
+  }
+  return out;
+}
+
+std::vector<device*> find_devices(const std::string& name) {
   for (device* known : {&cpu_device(), &reference_device()})
     if (known->name() == name)
-      return *known;
-  if (const auto index = cuda_index(name))
-    return find_cuda_device(*index);
-  throw std::invalid_argument("unknown device '" + name + "', expected cpu, cuda, cuda:N or reference");
+      return {known};
+  if (!is_cuda(name))
+    throw std::invalid_argument("unknown device '" + name + "', expected cpu, cuda, cuda:0,1,... or reference");
+  std::vector<device*> found;
+  for (const int index : find_cuda(name))
+    found.push_back(&cuda_module().at(index));
+  return found;
 }
+
+device& find_device(const std::string& name) { return *find_devices(name).front(); }
 
 }  // namespace troupe

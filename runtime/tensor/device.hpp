@@ -45,6 +45,12 @@ class device_error : public system_error {
   using system_error::system_error;
 };
 
+/// A device that failed for good as far as this process is concerned: another process may go on with it, or elsewhere.
+class device_lost : public device_error {
+ public:
+  using device_error::device_error;
+};
+
 /// A point in a stream's work; made by `stream::record`.
 class event {
  public:
@@ -161,8 +167,9 @@ class stream {
   virtual void cast_all(std::span<const tensor> in, std::span<const tensor> out);
   /// To bfloat16 from the accumulation type: element i is round_stochastic(in[i] in float32, random_word(key, i)).
   virtual void round_stochastic(const random_key& key, const tensor& in, const tensor& out) = 0;
-  /// From a host tensor to the device; on host devices the handle itself.
-  virtual tensor to_device(const tensor& host) = 0;
+  /// From the host, or from another device of this process, to this one; the handle itself where it is there already, and
+  /// on host devices, which take host tensors only.
+  virtual tensor to_device(const tensor& from) = 0;
   /// To the host; waits. On host devices the handle itself.
   virtual tensor to_host(const tensor& in) = 0;
   /// Each of them as `to_host`, waiting once for all.
@@ -359,8 +366,13 @@ device& reference_device();
 /// products and far from all of them.
 std::int64_t logits_rows(std::int64_t rows, std::int64_t vocabulary) noexcept;
 
-/// By name: "cpu", "reference", "cuda" or "cuda:N". Throws std::invalid_argument with the known names where there is
-/// none such, device_error where there is but not on this machine.
+/// Each of them in host memory: the handle itself, or a copy of what is on a device. Waits for that; from any thread.
+std::vector<tensor> on_host(std::span<const tensor> in);
+
+/// By name: "cpu", "reference", "cuda" for all GPUs of this machine, "cuda:0,2" for some. Throws std::invalid_argument with
+/// the known names where there are none such, device_error where there are but not on this machine.
+std::vector<device*> find_devices(const std::string& name);
+/// The first of them.
 device& find_device(const std::string& name);
 
 }  // namespace troupe

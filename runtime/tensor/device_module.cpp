@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
@@ -56,6 +57,27 @@ const device_module& open(const std::filesystem::path& file, bool chosen) {
   return module;  // never closed: its devices live as long as the process
 }
 
+/// The numbers behind "cuda:", none of them twice; an empty list for "cuda"; nothing for other names.
+std::optional<std::vector<int>> indices_of(std::string_view name) {
+  constexpr std::string_view kind = "cuda";
+  std::vector<int> indices;
+  if (name == kind)
+    return indices;
+  if (!name.starts_with(kind))
+    return {};
+  name.remove_prefix(kind.size());
+  for (char mark = ':'; !name.empty(); mark = ',') {
+    int index = -1;
+    const auto* const last = name.data() + name.size();
+    const auto [end, fault] = std::from_chars(name.data() + 1, last, index);
+    if (name.front() != mark || fault != std::errc() || index < 0 || std::ranges::count(indices, index) > 0)
+      return {};
+    indices.push_back(index);
+    name = {end, last};
+  }
+  return indices;
+}
+
 }  // namespace
 
 const char* seam_fingerprint() noexcept { return compiled_seam_fingerprint; }
@@ -68,26 +90,19 @@ const device_module& cuda_module() {
   return only;
 }
 
-std::optional<int> cuda_index(std::string_view name) noexcept {
-  constexpr std::string_view kind = "cuda", mark = ":";
-  if (name == kind)
-    return 0;
-  if (!name.starts_with(kind) || !name.substr(kind.size()).starts_with(mark))
-    return {};
-  const auto digits = name.substr(kind.size() + mark.size());
-  int index = 0;
-  const auto [end, fault] = std::from_chars(digits.data(), digits.data() + digits.size(), index);
-  if (fault != std::errc() || end != digits.data() + digits.size() || index < 0)
-    return {};
-  return index;
-}
+bool is_cuda(std::string_view name) { return indices_of(name).has_value(); }
 
-device& find_cuda_device(int index) {
-  const device_module& module = cuda_module();
-  if (const int count = module.count(); index >= count)
-    throw device_error(count == 1 ? "this machine has one CUDA device, cuda:0"
-                                  : fmt::format("this machine has {} CUDA devices, cuda:0 to cuda:{}", count, count - 1));
-  return module.at(index);
+std::vector<int> find_cuda(std::string_view name) {
+  const int count = cuda_module().count();
+  auto indices = *indices_of(name);
+  if (indices.empty())
+    for (int index = 0; index < count; ++index)
+      indices.push_back(index);
+  for (const int index : indices)
+    if (index >= count)
+      throw device_error(count == 1 ? "this machine has one CUDA device, cuda:0"
+                                    : fmt::format("this machine has {} CUDA devices, cuda:0 to cuda:{}", count, count - 1));
+  return indices;
 }
 
 }  // namespace troupe

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "runtime/tensor/device.hpp"
 
@@ -57,10 +58,11 @@ const char* seam_fingerprint() noexcept;
 /// opened, or was built from other sources.
 const device_module& cuda_module();
 
-/// The N of "cuda:N", 0 of "cuda"; nothing for other names.
-std::optional<int> cuda_index(std::string_view name) noexcept;
+/// Whether a name is that of CUDA devices: "cuda", "cuda:1", "cuda:0,2".
+bool is_cuda(std::string_view name);
 
-/// cuda:N. Throws device_error where this machine has no such device.
-device& find_cuda_device(int index);
+/// Their indices; of "cuda" those of all devices of this machine. REQUIRES: is_cuda(name). Throws device_error where this
+/// machine has no such device.
+std::vector<int> find_cuda(std::string_view name);
 
 }  // namespace troupe

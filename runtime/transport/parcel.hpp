@@ -31,7 +31,7 @@ struct parcel {
   actor_address from;            ///< empty: nobody expects an answer
   std::string type;              ///< of the message, as its codec is registered
   std::vector<std::byte> body;   ///< its fields, without elements of tensors
-  std::vector<tensor> tensors;   ///< in host memory, in the order in which the fields name them
+  std::vector<tensor> tensors;   ///< in host memory when it is sent, in the order in which the fields name them
 
   std::size_t tensor_bytes() const noexcept {
     std::size_t sum = 0;

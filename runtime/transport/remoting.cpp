@@ -9,6 +9,7 @@
 #include "runtime/probe.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
+#include "runtime/tensor/device.hpp"
 
 namespace troupe {
 
@@ -287,6 +288,7 @@ void remoting::send(const actor_address& to, caf::mailbox_element_ptr what) {
   out.type = codec->name;
   message_writer writer(out, address_of_);
   codec->write(content.get(0), writer);
+  out.tensors = on_host(out.tensors);
   dispatch(to.node, std::move(out));
 }
 

@@ -106,7 +106,7 @@ void compare(const std::string& self, const configuration& of, const options& ho
     all.push_back({"PyTorch", fmt::format("{} {}/tests/bench/pytorch_gpu_training.py {} {} {} {} {} {} {} {} {} {} {}",
                                           how.python, TROUPE_SOURCE_DIR, of.is_llama ? "llama" : "gpt2", of.layers,
                                           of.heads, of.kv_heads, of.channels, of.hidden, of.vocabulary, context,
-                                          program.batch, how.seconds, cuda_index(how.device).value_or(0)),
+                                          program.batch, how.seconds, find_cuda(how.device).front()),
                    {}});
   for (int round = 0; round < how.rounds; ++round)
     for (auto& each : all)

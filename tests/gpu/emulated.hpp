@@ -1,10 +1,16 @@
 #pragma once
 
-/// For tests that make the emulated GPU fail: they have nothing to do on a real one.
+/// For tests that make the emulated GPU fail, or be another machine.
 
 #include <dlfcn.h>
 
 #include <cstdlib>
+#include <optional>
+#include <string>
+
+#include <doctest/doctest.h>
+
+#include "runtime/tensor/device_module.hpp"
 
 namespace troupe::tests {
 
@@ -17,5 +23,44 @@ inline fail_function emulated_failure() {
   void* const library = file ? dlopen(file, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD) : nullptr;
   return library ? reinterpret_cast<fail_function>(dlsym(library, "emulated_gpu_fail")) : nullptr;
 }
+
+/// Sets a variable of the environment while it lives.
+class variable {
+ public:
+  variable(const char* name, const std::string& value) : name_(name) {
+    if (const char* const before = std::getenv(name))
+      before_ = before;
+    setenv(name, value.c_str(), 1);
+  }
+  ~variable() {
+    if (before_)
+      setenv(name_, before_->c_str(), 1);
+    else
+      unsetenv(name_);
+  }
+  variable(const variable&) = delete;
+  variable& operator=(const variable&) = delete;
+
+ private:
+  const char* name_;
+  std::optional<std::string> before_;
+};
+
+/// While it lives there are two GPUs, where the GPU under test is emulated, or has a neighbour; otherwise it is false, and
+/// says so.
+class two_gpus {
+ public:
+  two_gpus() {
+    if (emulated_failure())
+      machine_.emplace("EMULATED_GPU", "two-devices");
+    else if (!*this)
+      MESSAGE("skipped: this machine has one GPU");
+  }
+
+  explicit operator bool() const { return find_cuda("cuda").size() > 1; }
+
+ private:
+  std::optional<variable> machine_;
+};
 
 }  // namespace troupe::tests

@@ -95,12 +95,28 @@ TEST_CASE("whoever is killed and however many shards there are, the GPU gives th
   }
 }
 
+TEST_CASE("lanes and shards on two GPUs give the bits of one, also when they are killed") {
+  const tests::two_gpus gpus;
+  if (!gpus)
+    return;
+  auto settings = small_settings("cuda:1");
+  settings.training.precision = precision_kind::automatic;
+  const auto print = run_job(small_inputs(), settings).fingerprint;
+  settings.runtime.device = "cuda:0,1";
+  const scratch_folder folder;
+  auto inputs = small_inputs();
+  inputs.checkpoints = folder.path();
+  settings.chaos.kills = {{"shard/1", 4}, {"replica/0", 7}};
+  CHECK(run_job(inputs, settings).fingerprint == print);
+}
+
 TEST_CASE("without barriers a job on the GPU learns, too") {
   for (const auto mode : {consistency_mode::bounded, consistency_mode::async}) {
     auto settings = small_settings();
     settings.consistency.mode = mode;
     settings.consistency.staleness = 2;
     settings.consistency.delay_compensation = consistency_settings::compensation_kind::adaptive;
+    const tests::two_gpus gpus;
     for (const double loss : losses(small_inputs(), settings))
       CHECK(std::isfinite(loss));
   }

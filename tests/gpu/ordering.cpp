@@ -3,8 +3,10 @@
 #include <doctest/doctest.h>
 
 #include <random>
+#include <thread>
 #include <vector>
 
+#include "emulated.hpp"
 #include "runtime/tensor/device.hpp"
 #include "tests/seeds.hpp"
 
@@ -25,13 +27,14 @@ struct known {
   float expected;
 };
 
-/// A random program on several streams, which nobody synchronises. Tensors come and go, so that blocks change hands while
+/// A random program on several streams of some devices, which nobody synchronises. Tensors come and go, so that blocks change hands while
 /// work on them is under way; some are written in place.
 class program {
  public:
-  explicit program(std::uint64_t seed) : random_(seed) {
-    for (int i = 0; i < 3; ++i)
-      streams_.push_back(find_device("cuda").make_stream({}));
+  program(std::uint64_t seed, const std::vector<device*>& devices) : random_(seed) {
+    for (device* const each : devices)
+      for (int i = 0; i < 3; ++i)
+        streams_.push_back(each->make_stream({}));
     for (int i = 0; i < 4; ++i)
       fill();
   }
@@ -81,10 +84,10 @@ class program {
     if (sum > most)
       return fill();
     stream& s = on();
-    const tensor out = in_place ? left.value : s.allocate(left.value.shape());
-    s.scaled_add(1.0, left.value, 1.0, right.value, out);
+    const tensor here = s.to_device(left.value), out = in_place ? here : s.allocate(here.shape());
+    s.scaled_add(1.0, here, 1.0, s.to_device(right.value), out);
     if (in_place)
-      left.expected = sum;
+      left = {out, sum};
     else
       tensors_.push_back({out, sum});
   }
@@ -93,12 +96,13 @@ class program {
     const known from = any();
     stream& s = on();
     const tensor out = s.allocate(from.value.shape());
-    s.copy(from.value, out);
+    s.copy(s.to_device(from.value), out);
     tensors_.push_back({out, from.expected});
   }
 
   void check(const known& which) {
-    const tensor host = on().to_host(which.value);
+    stream& s = on();
+    const tensor host = s.to_host(s.to_device(which.value));
     for (const float each : host.elements<float>())
       if (each != which.expected) {
         FAIL_CHECK("found " << each << ", expected " << which.expected);
@@ -115,11 +119,62 @@ class program {
 
 TEST_CASE("streams that share tensors and memory wait for each other where they must") {
   for_each_seed(20, [](std::uint64_t seed) {
-    program p(seed);
+    program p(seed, {&find_device("cuda")});
     for (int i = 0; i < 300; ++i)
       p.step();
     p.check_all();
   });
+}
+
+TEST_CASE("so do streams of several devices, whose tensors are copied from one to the other") {
+  const two_gpus gpus;
+  if (!gpus)
+    return;
+  for_each_seed(20, [](std::uint64_t seed) {
+    program p(seed, find_devices("cuda"));
+    for (int i = 0; i < 300; ++i) {
+      p.step();
+      if (i % 100 == 99)
+        for (device* const each : find_devices("cuda"))
+          each->trim();  // what another device still copies is not given back before
+    }
+    p.check_all();
+  });
+}
+
+TEST_CASE("devices are named one by one, or all at once") {
+  const two_gpus gpus;
+  if (!gpus)
+    return;
+  const auto names = [](const std::string& named) {
+    std::vector<std::string> found;
+    for (const device* each : find_devices(named))
+      found.push_back(each->name());
+    return found;
+  };
+  CHECK(names("cuda").size() == find_cuda("cuda").size());
+  CHECK(names("cuda:1") == std::vector<std::string>{"cuda:1"});
+  CHECK(names("cuda:1,0") == std::vector<std::string>{"cuda:1", "cuda:0"});
+  CHECK_THROWS_WITH_AS(find_devices("cuda:0,99"), doctest::Contains("CUDA devices, cuda:0 to cuda:"), device_error);
+  for (const char* none : {"cuda:", "cuda:0,", "cuda:0,0", "cuda:-1", "cuda:0;1", "cuda0"})
+    CHECK_THROWS_WITH_AS(find_devices(none), doctest::Contains(none), std::invalid_argument);
+}
+
+TEST_CASE("tensors come to the host from wherever they are, in any thread") {
+  const two_gpus gpus;
+  const tensor host = host_values(10, 1.0f);
+  std::vector<tensor> mixed{host, {}};
+  for (device* const each : find_devices("cuda"))
+    mixed.push_back(each->make_stream({})->to_device(host_values(10, 2.0f + static_cast<float>(mixed.size()))));
+  std::vector<tensor> found;
+  std::thread([&] { found = on_host(mixed); }).join();
+  REQUIRE(found.size() == mixed.size());
+  CHECK(found[0].owner() == host.owner());
+  CHECK_FALSE(found[1]);
+  for (std::size_t i = 2; i < found.size(); ++i) {
+    CHECK(found[i].owner()->on() == nullptr);
+    CHECK(found[i].data<float>()[9] == 2.0f + static_cast<float>(i));
+  }
 }
 
 TEST_CASE("what a stream leaves behind when it ends is done") {

@@ -190,21 +190,21 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
   const void* const operands[]{a, b, c, d};
   const cublasLtMatrixLayout_t layouts[]{a_layout, b_layout, c_layout, d_layout};
   for (int i = 0; i < 4; ++i) {
-    on.check_device(operands[i], layouts[i]->bytes(), "cublasLtMatmul");
+    on.check_device(stream->device, operands[i], layouts[i]->bytes(), "cublasLtMatmul");
     if (!is_aligned(operands[i], counted_on.alignment[i]))
       die("cublasLtMatmul: operand %d is not aligned to %u bytes, as was said", i, counted_on.alignment[i]);
   }
   if (workspace_bytes < counted_on.workspace_bytes)
     die("cublasLtMatmul: a workspace of %zu bytes, expected %zu", workspace_bytes, counted_on.workspace_bytes);
-  on.check_device(workspace, workspace_bytes, "cublasLtMatmul's workspace");
+  on.check_device(stream->device, workspace, workspace_bytes, "cublasLtMatmul's workspace");
   if (description->has_bias()) {
-    on.check_device(description->bias, static_cast<std::size_t>(d_layout->rows) * d_layout->element_bytes(),
+    on.check_device(stream->device, description->bias, static_cast<std::size_t>(d_layout->rows) * d_layout->element_bytes(),
                     "cublasLtMatmul's bias");
     if (!is_aligned(description->bias, 16))
       die("cublasLtMatmul: the bias is not aligned");
   }
   if (description->is_gelu()) {
-    on.check_device(description->kept, d_layout->bytes(), "cublasLtMatmul's auxiliary output");
+    on.check_device(stream->device, description->kept, d_layout->bytes(), "cublasLtMatmul's auxiliary output");
     if (!is_aligned(description->kept, 16))
       die("cublasLtMatmul: the auxiliary output is not aligned");
   }

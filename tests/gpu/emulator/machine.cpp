@@ -33,11 +33,15 @@ bool machine::is_told(std::string_view word) {
   return told && std::string_view(told).find(word) != std::string_view::npos;
 }
 
+int machine::devices() { return is_told("two-devices") ? 2 : 1; }
+
 machine::machine() {
-  arena_ = static_cast<std::byte*>(
-      mmap(nullptr, memory_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-  if (arena_ == MAP_FAILED)
-    die("no address space for the device's memory");
+  for (arena& each : arenas_) {
+    each.begin = static_cast<std::byte*>(
+        mmap(nullptr, memory_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    if (each.begin == MAP_FAILED)
+      die("no address space for the device's memory");
+  }
 }
 
 cudaError_t machine::result(cudaError_t status) {
@@ -50,14 +54,19 @@ cudaError_t machine::result(cudaError_t status) {
 
 // -- work ---------------------------------------------------------------------------
 
-void machine::open() {
-  if (depth_++ == 0 && opened_bytes_ > 0 && mprotect(arena_, opened_bytes_, PROT_READ | PROT_WRITE) != 0)
+void machine::arena::protect(int how) const {
+  if (opened_bytes > 0 && mprotect(begin, opened_bytes, how) != 0)
     die("mprotect");
 }
 
-void machine::close() {
-  if (--depth_ == 0 && opened_bytes_ > 0 && mprotect(arena_, opened_bytes_, PROT_NONE) != 0)
-    die("mprotect");
+void machine::open(int device) {
+  if (arenas_[device].depth++ == 0)
+    arenas_[device].protect(PROT_READ | PROT_WRITE);
+}
+
+void machine::close(int device) {
+  if (--arenas_[device].depth == 0)
+    arenas_[device].protect(PROT_NONE);
 }
 
 void machine::step(emulated_stream& on) {
@@ -65,6 +74,9 @@ void machine::step(emulated_stream& on) {
   on.work.pop_front();
   if (sticky == cudaSuccess)
     work();
+  constexpr std::size_t fragile_work_max = 500;
+  if (++work_done_ == fragile_work_max && is_told("fragile"))
+    fails_next = cudaErrorIllegalAddress;
   if (fails_next != cudaSuccess)
     sticky = std::exchange(fails_next, cudaSuccess);
 }
@@ -73,88 +85,97 @@ void machine::enqueue(emulated_stream& on, std::function<void()> work) {
   on.work.push_back(std::move(work));
   constexpr unsigned one_in = 16;
   if (on.work.size() > work_max || random_() % one_in == 0) {
-    open();
     auto& any = on.work.size() > work_max ? on : *streams[random_() % streams.size()];
+    open(any.device);
     for (auto count = random_() % (any.work.size() + 1) + (any.work.size() > work_max); count > 0 && !any.work.empty(); --count)
       step(any);
-    close();
+    close(any.device);
   }
 }
 
 void machine::drain(emulated_stream& on) {
-  open();
+  open(on.device);
   while (!on.work.empty())
     step(on);
-  close();
+  close(on.device);
 }
 
-void machine::drain_all() {
+void machine::drain(int device) {
   for (emulated_stream* each : streams)
-    drain(*each);
+    if (each->device == device)
+      drain(*each);
 }
 
-bool machine::is_idle() const {
-  return std::ranges::all_of(streams, [](const emulated_stream* each) { return each->work.empty(); });
+bool machine::is_idle(const std::byte* address) const {
+  return std::ranges::all_of(streams, [&](const emulated_stream* each) {
+    return each->work.empty() || !arenas_[each->device].holds(address);
+  });
 }
 
 void machine::run_until(const point& reached) {
-  open();
+  if (reached.reached)
+    return;  // its stream may have ended since
+  const int device = reached.of->device;
+  open(device);
   while (!reached.reached && sticky == cudaSuccess) {
     if (reached.of->work.empty())
       die("a stream waits for what no stream will do");
     step(*reached.of);
   }
-  close();
+  close(device);
 }
 
 // -- memory -------------------------------------------------------------------------
 
-std::byte* machine::allocate(std::size_t size) {
+std::byte* machine::allocate(int device, std::size_t size) {
+  arena& own = arenas_[device];
   const auto taken = round_up(std::max<std::size_t>(size, 1), alignment) + gap_bytes;
   std::size_t at = 0;
-  for (const auto& [offset, other] : allocated_) {
+  for (const auto& [offset, other] : own.allocated) {
     if (offset - at >= taken)
       break;
     at = offset + round_up(std::max<std::size_t>(other, 1), alignment) + gap_bytes;
   }
   if (at + taken > memory_bytes)
     return nullptr;
-  allocated_.emplace(at, size);
-  used_bytes_ += taken;
-  open();
-  if (at + taken > opened_bytes_) {
-    opened_bytes_ = round_up(at + taken, page_bytes);
-    if (mprotect(arena_, opened_bytes_, PROT_READ | PROT_WRITE) != 0)
-      die("mprotect");
+  own.allocated.emplace(at, size);
+  own.used_bytes += taken;
+  open(device);
+  if (at + taken > own.opened_bytes) {
+    own.opened_bytes = round_up(at + taken, page_bytes);
+    own.protect(PROT_READ | PROT_WRITE);
   }
   // Pages that nobody touches cost nothing when the arena is opened and closed: of large memory only the ends.
   const auto part = std::min(taken, poison_bytes_max);
-  std::memset(arena_ + at, 0xff, part);
-  std::memset(arena_ + at + taken - part, 0xff, part);
-  close();
-  return arena_ + at;
+  std::memset(own.begin + at, 0xff, part);
+  std::memset(own.begin + at + taken - part, 0xff, part);
+  close(device);
+  return own.begin + at;
 }
 
 void machine::free(std::byte* address) {
-  const auto found = allocated_.find(static_cast<std::size_t>(address - arena_));
-  if (found == allocated_.end())
+  arena* const own = std::ranges::find_if(arenas_, [&](const arena& each) { return each.holds(address); });
+  if (own == std::end(arenas_))
+    die("cudaFree of what is no device's memory");
+  const auto found = own->allocated.find(static_cast<std::size_t>(address - own->begin));
+  if (found == own->allocated.end())
     die("cudaFree of what was not allocated, or was freed before");
-  used_bytes_ -= round_up(std::max<std::size_t>(found->second, 1), alignment) + gap_bytes;
+  own->used_bytes -= round_up(std::max<std::size_t>(found->second, 1), alignment) + gap_bytes;
   const auto first = round_up(found->first, page_bytes), last = (found->first + found->second) / page_bytes * page_bytes;
   if (last > first)
-    madvise(arena_ + first, last - first, MADV_DONTNEED);
-  allocated_.erase(found);
+    madvise(own->begin + first, last - first, MADV_DONTNEED);
+  own->allocated.erase(found);
 }
 
-void machine::check_device(const void* address, std::size_t size, const char* what) const {
+void machine::check_device(int device, const void* address, std::size_t size, const char* what) const {
   const auto* const at = static_cast<const std::byte*>(address);
-  if (at >= arena_ && at < arena_ + memory_bytes) {
-    const auto offset = static_cast<std::size_t>(at - arena_);
-    auto found = allocated_.upper_bound(offset);
-    if (found != allocated_.begin() && offset + size <= (--found)->first + found->second)
+  if (const arena& own = arenas_[device]; own.holds(at)) {
+    const auto offset = static_cast<std::size_t>(at - own.begin);
+    auto found = own.allocated.upper_bound(offset);
+    if (found != own.allocated.begin() && offset + size <= (--found)->first + found->second)
       return;
   }
-  die("%s: %zu bytes at %p are not in one allocation of the device", what, size, address);
+  die("%s: %zu bytes at %p are not in one allocation of device %d", what, size, address, device);
 }
 
 void machine::check_pinned(const void* address, std::size_t size, const char* what) const {

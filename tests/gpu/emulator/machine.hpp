@@ -21,14 +21,18 @@ struct point {
   bool reached = false;
 };
 
-/// The one device, its memory and its streams. Work is put off until somebody waits for it, or now and then for no
-/// reason, so that whoever relies on an order that CUDA does not promise finds out. Device memory cannot be touched but
-/// by that work.
+/// The devices, their memory and their streams. Work is put off until somebody waits for it, or now and then for no
+/// reason, so that whoever relies on an order that CUDA does not promise finds out. A device's memory cannot be touched
+/// but by its own work, and by copies between devices.
 ///
 /// Thread safe: every member is called with `mutex` held.
 class machine {
  public:
   static machine& the();
+
+  static constexpr int devices_max = 2;
+  /// As EMULATED_GPU says: one, or two.
+  static int devices();
 
   std::mutex mutex;
 
@@ -36,8 +40,10 @@ class machine {
 
   void enqueue(emulated_stream& on, std::function<void()> work);
   void drain(emulated_stream& on);
-  void drain_all();
-  bool is_idle() const;
+  /// All streams of a device.
+  void drain(int device);
+  /// Whether no work is under way on the device whose memory this is.
+  bool is_idle(const std::byte* address) const;
   void run_until(const point& reached);
 
   std::vector<emulated_stream*> streams;
@@ -45,15 +51,18 @@ class machine {
   // -- memory ---------------------------------------------------------------------
 
   /// Null: there is no more.
-  std::byte* allocate(std::size_t size);
+  std::byte* allocate(int device, std::size_t size);
   void free(std::byte* address);
-  /// Dies unless [address, address + size) lies in one live allocation of the device.
-  void check_device(const void* address, std::size_t size, const char* what) const;
+  /// Dies unless [address, address + size) lies in one live allocation of this device.
+  void check_device(int device, const void* address, std::size_t size, const char* what) const;
   /// Likewise of page-locked host memory.
   void check_pinned(const void* address, std::size_t size, const char* what) const;
 
   static constexpr std::size_t memory_bytes = 512 << 20;
-  std::size_t used_bytes() const noexcept { return used_bytes_; }
+  std::size_t used_bytes(int device) const noexcept { return arenas_[device].used_bytes; }
+  /// While work runs, its own device's memory is open; for copies between devices the other's, too.
+  void open(int device);
+  void close(int device);
   std::map<const std::byte*, std::size_t> pinned;
 
   // -- failing on purpose -----------------------------------------------------------
@@ -70,24 +79,33 @@ class machine {
  private:
   machine();
 
-  void step(emulated_stream& on);
-  void open();
-  void close();
+  /// A device's memory.
+  struct arena {
+    std::byte* begin;
+    std::size_t used_bytes = 0;
+    std::size_t opened_bytes = 0;                  // that were ever used
+    std::map<std::size_t, std::size_t> allocated;  // offset to size
+    int depth = 0;                                 // of work that runs
 
-  std::byte* arena_;
-  std::size_t used_bytes_ = 0;
-  std::size_t opened_bytes_ = 0;                 // of the arena that was ever used
-  std::map<std::size_t, std::size_t> allocated_; // offset to size
-  int depth_ = 0;                                // of work that runs
+    bool holds(const std::byte* address) const { return address >= begin && address < begin + memory_bytes; }
+    void protect(int how) const;
+  };
+
+  void step(emulated_stream& on);
+
+  arena arenas_[devices_max];
+  std::size_t work_done_ = 0;
   std::minstd_rand random_{7};
 };
 
 }  // namespace troupe::emulator
 
 struct emulated_stream {
+  int device = 0;
   std::deque<std::function<void()>> work;
 };
 
 struct emulated_event {
+  int device = 0;
   std::shared_ptr<troupe::emulator::point> at;
 };

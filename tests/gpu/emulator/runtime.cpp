@@ -16,6 +16,8 @@ namespace {
 
 machine& the() { return machine::the(); }
 
+thread_local int current_device = 0;
+
 constexpr std::size_t shared_bytes_unasked = 48 << 10;
 constexpr std::size_t shared_bytes_max = 163 << 10;  // of compute capability 8.0
 
@@ -67,15 +69,33 @@ cudaError_t cudaGetDeviceCount(int* count) {
     return cudaErrorInsufficientDriver;
   if (machine::is_told("no-device"))
     return cudaErrorNoDevice;
-  *count = 1;
+  *count = machine::devices();
   return cudaSuccess;
 }
 
-cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidValue; }
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= machine::devices_max)
+    return cudaErrorInvalidValue;
+  current_device = device;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peer) {
+  *can = device != peer;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned) {
+  static bool enabled[machine::devices_max];
+  const std::lock_guard lock(the().mutex);
+  if (peer == current_device)
+    die("a device is its own peer");
+  return the().result(std::exchange(enabled[current_device], true) ? cudaErrorPeerAccessAlreadyEnabled : cudaSuccess);
+}
 
 cudaError_t cudaDeviceSynchronize() {
   const std::lock_guard lock(the().mutex);
-  the().drain_all();
+  the().drain(current_device);
   return the().result(cudaSuccess);
 }
 
@@ -96,13 +116,13 @@ cudaError_t cudaDeviceGetPCIBusId(char* address, int length, int) {
 
 cudaError_t cudaMalloc(void** address, std::size_t size) {
   const std::lock_guard lock(the().mutex);
-  *address = the().allocate(size);
+  *address = the().allocate(current_device, size);
   return the().result(*address ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 
 cudaError_t cudaFree(void* address) {
   const std::lock_guard lock(the().mutex);
-  if (!the().is_idle())
+  if (!the().is_idle(static_cast<std::byte*>(address)))
     die("cudaFree while work is under way: that it waits is no promise");
   the().free(static_cast<std::byte*>(address));
   return the().result(cudaSuccess);
@@ -118,7 +138,8 @@ cudaError_t cudaHostAlloc(void** address, std::size_t size, unsigned) {
 
 cudaError_t cudaFreeHost(void* address) {
   const std::lock_guard lock(the().mutex);
-  the().drain_all();
+  for (int device = 0; device < machine::devices_max; ++device)
+    the().drain(device);
   if (the().pinned.erase(static_cast<const std::byte*>(address)) != 1)
     die("cudaFreeHost of what was not allocated, or was freed before");
   std::free(address);
@@ -128,13 +149,13 @@ cudaError_t cudaFreeHost(void* address) {
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   const std::lock_guard lock(the().mutex);
   *total = machine::memory_bytes;
-  *free = *total - the().used_bytes();
+  *free = *total - the().used_bytes(current_device);
   return the().result(cudaSuccess);
 }
 
 cudaError_t cudaMemsetAsync(void* address, int value, std::size_t size, cudaStream_t stream) {
   const std::lock_guard lock(the().mutex);
-  the().check_device(address, size, "cudaMemsetAsync");
+  the().check_device(stream->device, address, size, "cudaMemsetAsync");
   the().enqueue(*stream, [=] { std::memset(address, value, size); });
   return the().result(cudaSuccess);
 }
@@ -144,12 +165,28 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t size, cudaMe
   if (kind == cudaMemcpyHostToDevice)
     the().check_pinned(from, size, "cudaMemcpyAsync from the host");
   else
-    the().check_device(from, size, "cudaMemcpyAsync from the device");
+    the().check_device(stream->device, from, size, "cudaMemcpyAsync from the device");
   if (kind == cudaMemcpyDeviceToHost)
     the().check_pinned(to, size, "cudaMemcpyAsync to the host");
   else
-    the().check_device(to, size, "cudaMemcpyAsync to the device");
+    the().check_device(stream->device, to, size, "cudaMemcpyAsync to the device");
   the().enqueue(*stream, [=] { std::memmove(to, from, size); });
+  return the().result(cudaSuccess);
+}
+
+cudaError_t cudaMemcpyPeerAsync(void* to, int to_device, const void* from, int from_device, std::size_t size,
+                                cudaStream_t stream) {
+  const std::lock_guard lock(the().mutex);
+  the().check_device(to_device, to, size, "cudaMemcpyPeerAsync");
+  the().check_device(from_device, from, size, "cudaMemcpyPeerAsync");
+  the().enqueue(*stream, [=] {
+    the().check_device(from_device, from, size, "a copy between devices, from memory that was freed meanwhile");
+    the().open(from_device);
+    the().open(to_device);
+    std::memmove(to, from, size);
+    the().close(to_device);
+    the().close(from_device);
+  });
   return the().result(cudaSuccess);
 }
 
@@ -159,7 +196,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   const std::lock_guard lock(the().mutex);
   if (flags != cudaStreamNonBlocking)
     die("a stream that waits for the default stream");
-  the().streams.push_back(*stream = new emulated_stream);
+  the().streams.push_back(*stream = new emulated_stream{current_device, {}});
   return the().result(cudaSuccess);
 }
 
@@ -185,7 +222,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-  *event = new emulated_event;
+  *event = new emulated_event{current_device, {}};
   return cudaSuccess;
 }
 
@@ -196,6 +233,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const std::lock_guard lock(the().mutex);
+  if (event->device != stream->device)
+    die("cudaEventRecord of an event of device %d in a stream of device %d", event->device, stream->device);
   event->at = std::make_shared<point>(point{stream});
   the().enqueue(*stream, [at = event->at] { at->reached = true; });
   return the().result(cudaSuccess);
@@ -226,6 +265,8 @@ cudaError_t emulated_launch(const cudaLaunchConfig_t& config, const void* kernel
     die("a block of %u threads", threads);
   if (grid.x == 0 || grid.x > 0x7fffffffu || grid.y == 0 || grid.y > 65535 || grid.z == 0 || grid.z > 65535)
     die("a grid of %u x %u x %u blocks", grid.x, grid.y, grid.z);
+  if (stream->device != current_device)
+    die("a launch in a stream of device %d while %d is the thread's device", stream->device, current_device);
   const auto asked = shared_limits().find(kernel);
   if (shared_bytes > (asked == shared_limits().end() ? shared_bytes_unasked : asked->second))
     die("%zu bytes of shared memory, which were not asked for", shared_bytes);

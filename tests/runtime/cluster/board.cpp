@@ -100,6 +100,19 @@ TEST_CASE("board: where lanes share cores, it is no slowness that their steps ta
   CHECK(board.rebalance().empty());
 }
 
+TEST_CASE("board: where devices compute that have memory of their own, that counts and not the host's") {
+  cluster_board board({{8u << 20}, {}, {}, {}});
+  node_offer offer;
+  offer.resources.memory_bytes = 1u << 30;
+  const auto node = board.add(offer);
+  board.set_memory(node, 4u << 20);
+  board.set_memory(node, 0);  // nothing is known
+  board.set_state(node, node_state::ready);
+  CHECK(board.unplaced().find("shard 0 needs 8.0 MiB of memory") != std::string::npos);
+  board.set_memory(node, 8u << 20);
+  CHECK(board.unplaced() == "");
+}
+
 TEST_CASE("board: where nobody can take an actor in it says who, what is needed and what is there, until somebody can") {
   const auto offer = [](std::uint64_t memory_bytes) {
     node_offer made;

@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include "runtime/error.hpp"
+#include "runtime/tensor/device.hpp"
 
 using namespace troupe;
 
@@ -18,7 +19,7 @@ TEST_CASE("an error says its code and its message") {
 }
 
 TEST_CASE("errors of CAF's are described too") {
-  CHECK(describe({}) == "normal");
+  CHECK(describe(caf::error{}) == "normal");
   CHECK(describe(caf::exit_reason::kill) == "exit_reason(kill)");
   CHECK(root_cause(caf::exit_reason::kill) == "exit_reason(kill)");
   CHECK(describe(caf::sec::request_timeout) == "system_error(request_timeout)");
@@ -32,5 +33,7 @@ TEST_CASE("an exception keeps what it says") {
   CHECK(root_cause(convert(input_error("run.toml:3:1: unknown key"))) == "run.toml:3:1: unknown key");
   CHECK(convert(std::runtime_error("disk full")) == caf::sec::runtime_error);
   CHECK(root_cause(convert(system_error("disk full"))) == "disk full");
+  CHECK(is(convert(device_error("no memory")), errc::system_failure));
+  CHECK(is(convert(device_lost("cuda:0: misaligned address")), errc::device_lost));
   CHECK(root_cause(convert(42)) == "an exception that is not a std::exception");
 }

@@ -1,0 +1,110 @@
+// Jobs on several nodes that compute on emulated GPUs: the bits of one process, whatever happens to nodes.
+
+#include "emulated.hpp"
+#include "tests/end_to_end/cluster_run.hpp"
+
+using namespace troupe;
+using tests::variable;
+
+namespace {
+
+constexpr std::uint64_t steps = 12;
+
+arguments gpu_job() {
+  return cluster_job(steps) + arguments{"runtime.device=cuda", "evaluation.every=6", "evaluation.batches=1", "checkpoint.every=4"};
+}
+
+/// The command's processes find emulated GPUs while it lives.
+struct emulated_library : variable {
+  emulated_library() : variable("TROUPE_CUDA_LIBRARY", EMULATED_LIBRARY) {}
+};
+
+const std::string& calm() {
+  static const auto print = calm_fingerprint(gpu_job());
+  return print;
+}
+
+void require_same(const nlohmann::json& summary) {
+  CHECK(summary["fingerprint"] == calm());
+  require_exactly_once(summary, steps);
+}
+
+}  // namespace
+
+TEST_CASE("nodes with GPUs end with the parameters of one process") {
+  const emulated_library library;
+  CHECK(calm() != calm_fingerprint(cluster_job(steps)));
+  const variable two("EMULATED_GPU", "two-devices");
+  const scratch_folder folder;
+  prepare(folder);
+  require_same(summary_of(process(folder, gpu_job() + arguments{"--nodes", "2"})));
+}
+
+TEST_CASE("a node with a GPU is killed, and what takes over for it gives the same bits") {
+  const emulated_library library;
+  for (const char* replication : {"runtime.replication=1", "runtime.replication=2"}) {
+    CAPTURE(replication);
+    const scratch_folder folder;
+    prepare(folder);
+    require_same(summary_of(process(
+        folder, gpu_job() + arguments{"--nodes", "2", "--replace-after", "0", "--chaos", "node/1@7", replication})));
+  }
+}
+
+TEST_CASE("a node whose GPU is lost leaves, and others go on for it") {
+  const emulated_library library;
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, gpu_job() + arguments{"--listen", "127.0.0.1:0", "--min-nodes", "2"});
+  const auto endpoint = head_endpoint(folder);
+  const auto good = start_node(folder, endpoint, "good");
+  std::unique_ptr<process> bad;
+  {
+    const variable machine("EMULATED_GPU", "fragile");
+    bad = start_node(folder, endpoint, "bad");
+  }
+  CHECK(bad->wait() == 5);
+  CHECK(says(bad->err(), "an illegal memory access was encountered"));
+  require_same(summary_of(head));
+}
+
+TEST_CASE("without barriers gradients of a cluster's GPUs have effect once") {
+  const emulated_library library;
+  const scratch_folder folder;
+  prepare(folder);
+  const auto words = arguments{"--nodes", "2", "runtime.replication=2", "consistency.mode=bounded", "consistency.staleness=2",
+                               "consistency.delay_compensation=adaptive"};
+  require_exactly_once(summary_of(process(folder, gpu_job() + words)), steps);
+}
+
+TEST_CASE("a head needs no GPU; a node that has none is told so, and the job goes on without it") {
+  const scratch_folder folder;
+  prepare(folder);
+  std::optional<process> head;
+  {
+    const variable library("TROUPE_CUDA_LIBRARY", "/nowhere/libtroupe_cuda.so");
+    head.emplace(folder, gpu_job() + arguments{"--listen", "127.0.0.1:0"});
+  }
+  const auto endpoint = head_endpoint(folder);
+  const emulated_library library;
+  {
+    const variable machine("EMULATED_GPU", "no-device");
+    const auto poor = start_node(folder, endpoint, "poor");
+    CHECK(poor->wait() != 0);
+    CHECK(says(poor->err(), "there is an NVIDIA driver, but no device that this process may use"));
+  }
+  const auto good = start_node(folder, endpoint, "good");
+  require_same(summary_of(*head));
+}
+
+TEST_CASE("shards and lanes are placed by the memory of GPUs, not by their hosts'") {
+  const emulated_library library;
+  const scratch_folder folder;
+  prepare(folder);
+  const auto large = arguments{"model.channels=2048", "runtime.shards=1", "--nodes", "2"};  // an emulated GPU has 512 MiB
+  const auto refused = run(folder, gpu_job() + large);
+  INFO(refused.err);
+  CHECK(refused.code == 4);
+  CHECK(says(refused.err, "shard 0 needs "));
+  CHECK(says(refused.err, "of 512.0 MiB"));
+}

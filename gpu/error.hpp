@@ -8,9 +8,9 @@
 
 namespace troupe::gpu {
 
-/// Throws device_error, device_lost where that is so, unless `status` is success: "cuda:0: LABEL: what CUDA says (its name)", and what to do about it.
-/// Most faults of kernels are found by a later call, since work is asynchronous, and are sticky: every call fails from
-/// then on, and so does every actor on the device until the process ends.
+/// Throws device_error unless `status` is success: "cuda:0: LABEL: what CUDA says (its name)", and what to do about it.
+/// Most faults of kernels are found by a later call, since work is asynchronous, and are sticky, which is device_lost:
+/// every call fails from then on, and so does every actor on the device until the process ends.
 void check(cudaError_t status, int device, const std::string& label);
 
 /// What to do about it; empty where nobody knows.

@@ -30,6 +30,7 @@ class agent {
         return true;
       });
       if (is(down.reason, errc::device_lost) && !end_) {  // whoever is started here meets it again
+        probe("agent: a node left since its device was lost");
         tell(self_, membership_, drain_request{post_->self(), 0, root_cause(down.reason)});
         end({node_end::kind::failed, root_cause(down.reason)});
       }

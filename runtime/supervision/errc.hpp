@@ -38,8 +38,8 @@ std::string root_cause(const caf::error& reason);
 bool is(const caf::error& reason, errc code);
 
 /// The error that an exception becomes when it leaves a handler or a factory: input_error turns into errc::bad_input,
-/// device_lost into errc::device_lost, system_error, filesystem_error and bad_alloc into errc::system_failure, anything else into caf::sec::runtime_error;
-/// the context is what().
+/// device_lost into errc::device_lost, system_error, filesystem_error and bad_alloc into errc::system_failure, anything
+/// else into caf::sec::runtime_error; the context is what().
 caf::error to_error(const std::exception_ptr& thrown);
 
 /// Whether its cause is one that a restart meets again: errc::bad_input or errc::hopeless.

@@ -84,14 +84,11 @@ TEST_CASE("whoever is killed and however many shards there are, the GPU gives th
     settings.training.precision = precision;
     const auto print = run_job(small_inputs(), settings).fingerprint;
     settings.runtime.shards = 2;
-    for (const char* victim : {"shard/0", "replica/1"}) {
-      CAPTURE(victim);
-      const scratch_folder folder;
-      auto inputs = small_inputs();
-      inputs.checkpoints = folder.path();
-      settings.chaos.kills = {{victim, 4}, {victim, 7}};
-      CHECK(run_job(inputs, settings).fingerprint == print);
-    }
+    const scratch_folder folder;
+    auto inputs = small_inputs();
+    inputs.checkpoints = folder.path();
+    settings.chaos.kills = {{"shard/0", 4}, {"replica/1", 7}};
+    CHECK(run_job(inputs, settings).fingerprint == print);
   }
 }
 

@@ -129,7 +129,8 @@ class rare_paths {
     if (runs_ < 400)
       return;
     names.insert(names.end(), std::begin(fault_effects), std::end(fault_effects));
-    names.insert(names.end(), {"agent: a node lost its head and ended its actors",
+    names.insert(names.end(), {"agent: a node left since its device was lost",
+                               "agent: a node lost its head and ended its actors",
                                "coordinator: an actor moved to another node",
                                "head: a node was lost in the middle of its drain",
                                "membership: a node was drained",

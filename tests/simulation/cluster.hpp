@@ -44,6 +44,7 @@ enum class fault : std::uint8_t {
   cut_peers,
   break_peers,
   kill_actor,
+  lose_device,   ///< an actor finds out
   want_cut,
   forget,  ///< what is kept for shards that are killed
   wedge,   ///< whoever depends on that waits for supervision.stall_after
@@ -232,6 +233,13 @@ class simulated_cluster {
         const char* const victims[] = {"shard/0",  "keeper/0",  "replica/1",        "loader/0",
                                        "evaluator", "keeper/0", "checkpoint_writer", "coordinator"};
         return note(sim_.kill(victims[sim_.draw(std::size(victims))]), "fault: an actor was killed");
+      }
+      case fault::lose_device: {
+        std::erase_if(one.spawned, simulator::has_ended);
+        if (!one.spawned.empty())
+          send_exit(one.spawned[sim_.draw(one.spawned.size())], make_error(errc::device_lost, "a simulated fault"));
+        add_later(1'000);
+        return;
       }
       case fault::want_cut:
         note(one.hosts_somebody(), "fault: a cut was asked for");

@@ -18,11 +18,12 @@ struct outcome {
 };
 
 outcome load(const scratch_folder& folder, std::string_view text, std::vector<std::string> overrides = {},
-             std::vector<std::string> chaos = {}) {
+             std::vector<std::string> chaos = {}, int cores = 0) {
   outcome result;
   config::diagnostics report;
   try {
-    result.run = load_run_file({write_file(folder, "run.toml", text), std::move(overrides), std::move(chaos)}, report);
+    result.run =
+        load_run_file({write_file(folder, "run.toml", text), std::move(overrides), std::move(chaos), cores}, report);
   } catch (const config::config_error& fault) {
     result.errors = fault.what();
   }
@@ -95,7 +96,12 @@ TEST_CASE("combinations that cannot work are errors at their place") {
   CHECK(fault("[training]\nrecompute = \"some\"\n").starts_with("run.toml:3:13: training.recompute: found 'some'"));
   CHECK(fault("[schedule]\nwarmup_steps = 200\ndecay_steps = 100\n") ==
         "run.toml:4:15: the learning rate would reach its minimum at step 100, before it begins to fall at step 200");
-  CHECK(fault("[runtime]\ndevice = \"cuda:7\"\n").starts_with("run.toml:3:10: 'runtime.device' = \"cuda:7\""));
+  const auto on_device = [&](const std::string& name, int cores) {
+    return load(folder, fmt::format("{}[runtime]\ndevice = \"{}\"\n", minimal, name), {}, {}, cores).errors;
+  };
+  CHECK(on_device("cuda:77", 1).find("run.toml:3:10: 'runtime.device' = \"cuda:77\"") != std::string::npos);
+  CHECK(on_device("cuda:77", 0) == "");  // of machines that are yet to join
+  CHECK(on_device("cuda:", 0).find("unknown device 'cuda:'") != std::string::npos);
   CHECK(fault("[[chaos.kill]]\nactor = \"shard/0\"\n[[chaos.kill]]\nactor = \"shard/1\"\n")
           .starts_with("run.toml:5:9: there is no actor \"shard/1\"\nhelp: a similar one is shard/0; actors of this run: "
                        "shard/0 to shard/0"));

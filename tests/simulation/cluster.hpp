@@ -235,9 +235,10 @@ class simulated_cluster {
         return note(sim_.kill(victims[sim_.draw(std::size(victims))]), "fault: an actor was killed");
       }
       case fault::lose_device: {
-        std::erase_if(one.spawned, simulator::has_ended);
-        if (!one.spawned.empty())
-          send_exit(one.spawned[sim_.draw(one.spawned.size())], make_error(errc::device_lost, "a simulated fault"));
+        auto living_there = one.spawned;
+        std::erase_if(living_there, [](const auto& each) { return simulator::has_ended(each.who); });
+        if (!living_there.empty())
+          send_exit(living_there[sim_.draw(living_there.size())].who, make_error(errc::device_lost, "a simulated fault"));
         add_later(1'000);
         return;
       }

@@ -3,6 +3,7 @@
 # that and the target troupe_seam, which whoever includes "runtime/tensor/seam_fingerprint.hpp" links.
 
 if(CMAKE_SCRIPT_MODE_FILE)
+  cmake_policy(VERSION 3.25)
   set(all "")
   foreach(header IN LISTS HEADERS)
     file(SHA256 "${header}" one)

@@ -329,7 +329,7 @@ TEST_CASE("cluster: a node that turns slow loses lanes, one that recovers gets t
   settings.training.batch = 8;
   settings.checkpoint.every = 0;
   settings.evaluation.every = 0;
-  settings.runtime.rebalance_after = std::chrono::seconds{1};
+  settings.runtime.rebalance_after = std::chrono::milliseconds{200};
   const auto calm = simulate(1, inputs, settings, {.nodes = 1});
   REQUIRE(calm.done);
   for_each_seed(5, [&](std::uint64_t seed) {

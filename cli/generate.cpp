@@ -116,7 +116,8 @@ void add_generate(CLI::App& app, action& chosen) {
   command->add_option("--top-p", sampling.top_p, "only the fewest tokens that have this probability together")
     ->check(above_to(0, 1))
     ->capture_default_str();
-  command->add_option("--seed", sampling.seed, "the same seed gives the same text; default: another one each time");
+  command->add_option("--seed", sampling.seed, "the same seed gives the same text; default: another one each time")
+    ->check(CLI::NonNegativeNumber);
   add_compute_options(*command, options->compute);
   command->callback([&chosen, options] { chosen = [options] { return generate_text(*options); }; });
 }

@@ -51,8 +51,8 @@ run_directory::run_directory(fs::path path, run_directory_mode mode) : path_(std
     return;
   }
   if (is_run && mode == run_directory_mode::fresh)
-    throw usage_error(fmt::format("{}: there is a run already\nhelp: --resume goes on from its last cut, --force "
-                                  "deletes it and starts over, --run-dir DIR keeps the new one elsewhere",
+    throw usage_error(fmt::format("{}: there is a run already\nhelp: --force deletes it and starts over, another directory "
+                                  "(train's --run-dir DIR) keeps both, train's --resume goes on from its last cut",
                                   path_.string()));
   if (!is_run && fs::exists(path_, ignored) && (!fs::is_directory(path_, ignored) || !fs::is_empty(path_, ignored)))
     throw usage_error(fmt::format("{}: this exists and is not a run directory\nhelp: choose another with --run-dir DIR",

@@ -164,6 +164,9 @@ std::optional<std::string> shortage_of_memory(const train_options& options, cons
 void check_resume(const cut_manifest& resumed, const run_directory& directory, const run_file& run, console& people) {
   const auto before = run_file_of(resumed, directory.path());
   require_same_model(before.model, run.model);
+  if (resumed.step > run.job.training.steps)
+    people.warn(fmt::format("warning: the run is at step {} already: with training.steps = {} there is nothing to do",
+                            resumed.step, run.job.training.steps));
   if (fingerprint_of(resumed).empty())
     return;
   for (const auto& warning : check_resumed(before, run))
@@ -217,9 +220,10 @@ exit_code train(const train_options& options) {
   if (options.resume && checkpoint_store(directory->checkpoints(), {}).steps().empty())
     people.say("no cut was saved yet: starting from the beginning");
   people.say(data->summary());
-  people.say(fmt::format("{} | {} parameters | {}", run.name,
+  people.say(fmt::format("{} | {} parameters | {}{}", run.name,
                          format_quantity(static_cast<double>(model->parameters().count())),
-                         directory->path().string()));
+                         directory->path().string(),
+                         resumed ? fmt::format(" | newest cut at step {}", resumed->step) : ""));
 
   reporter told(people, *directory,
                 {.steps = run.job.training.steps,

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cctype>
 #include <future>
 #include <thread>
 
@@ -21,14 +22,12 @@ constexpr std::size_t chunk_bytes_max = 1 << 16;      // of text that is encoded
 constexpr std::size_t training_bytes_max = 4 << 20;   // of text that a sentencepiece model is trained on
 constexpr std::size_t excerpt_bytes_max = 1 << 12;    // of each of the pieces that make up that text
 
-bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-
-/// Where the last line of `text` begins that is neither indented nor follows an empty one: byte pairs have tokens for
-/// several spaces, newlines among them. 0 where there is none.
+/// Where the last end of a line follows a letter or a digit; 0 where none does. A tokenizer of byte pairs may take
+/// several ends of lines, and what is indented by, for one word, or a sign and the end of its line: none of these is cut.
 std::size_t last_break(std::string_view text) {
-  for (auto at = text.rfind('\n'); at != std::string_view::npos && at > 0; at = text.rfind('\n', at - 1))
-    if (at + 1 < text.size() && !is_space(text[at + 1]) && !is_space(text[at - 1]))
-      return at + 1;
+  for (auto at = text.size(); at-- > 1;)
+    if ((text[at] == '\n' || text[at] == '\r') && std::isalnum(static_cast<unsigned char>(text[at - 1])) != 0)
+      return at;
   return 0;
 }
 

@@ -99,7 +99,7 @@ TEST_CASE("a run directory is never overwritten by accident") {
   CHECK(fault_of(path, mode::fresh) == "");
   CHECK(read_file(path / "config.toml") == "key = 1\n");
   CHECK(fault_of(path, mode::fresh)
-          .starts_with("usage: " + path.string() + ": there is a run already\nhelp: --resume"));
+          .starts_with("usage: " + path.string() + ": there is a run already\nhelp: --force"));
 
   {
     run_directory run(path, mode::resume);

@@ -77,6 +77,36 @@ TEST_CASE("sync: nodes are killed with SIGKILL again and again, and replaced") {
   });
 }
 
+TEST_CASE("sync: while the job runs, nodes join and others are killed") {
+  for_each_seed(2, [](std::uint64_t seed) {
+    const scratch_folder folder;
+    prepare(folder);
+    std::mt19937_64 random(seed);
+    const process head(folder, cluster_job(steps) + arguments{"--listen", "127.0.0.1:0"});
+    const auto endpoint = head_endpoint(folder);
+    std::vector<std::unique_ptr<process>> nodes;
+    auto add_node = [&, started = 0]() mutable {
+      nodes.push_back(start_node(folder, endpoint, fmt::format("node-{}", ++started)));
+    };
+    add_node();
+    int killed = 0;
+    for (std::uint64_t from = 1; from < steps && reaches(head, from); from = step_of(head) + 1 + random() % 300) {
+      add_node();
+      std::this_thread::sleep_for(std::chrono::milliseconds(random() % 200));
+      const auto victim = nodes.begin() + static_cast<std::ptrdiff_t>(random() % nodes.size());
+      (*victim)->signal(SIGKILL);
+      (*victim)->wait();
+      nodes.erase(victim);
+      ++killed;
+    }
+    require_same(summary_of(head));
+    require_each_sample_once(folder, steps);
+    CHECK(killed > 2);
+    for (const auto& node : nodes)
+      CHECK(node->wait() == 0);
+  });
+}
+
 TEST_CASE("sync: a killed node's shards come back from the memory of its neighbours, without the disk") {
   const scratch_folder folder;
   prepare(folder);

@@ -107,7 +107,7 @@ TEST_CASE("byte pairs: a corpus and token shards are read with a tokenizer.json"
   const corpus_folder folder;
   std::string text;
   while (text.size() < 200'000)  // more than one chunk
-    text += "  the abab\n\n\n   the the\n" + std::string(text.size() % 11, ' ') + "ab\n";
+    text += "  the abab\n\n\n   the the;\r\n" + std::string(text.size() % 11, ' ') + "ab\r\n";
   auto settings = settings_for(folder.write("corpus.txt", text), folder);
   settings.validation_fraction = 0;
   settings.tokens = {tokenizer_settings::kind::byte_pairs, folder.write("tokenizer.json", some_byte_pairs().dump()), 0};

@@ -354,6 +354,7 @@ struct bench {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // each figure as it comes, to a file as well
   bench all;
   all.command = fs::read_symlink("/proc/self/exe").parent_path() / "troupe";
   std::string text = "/tmp/troupe-bench-XXXXXX";

@@ -3,15 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <optional>
-#include <queue>
-#include <span>
 #include <unordered_map>
 #include <vector>
 
 #include "models/data/byte_level.hpp"
+#include "models/data/byte_pair_merges.hpp"
 #include "models/data/utf8.hpp"
 #include "models/data/word_pattern.hpp"
 #include "models/json_file.hpp"
@@ -53,11 +51,6 @@ void require(const json& object, const char* key, std::initializer_list<json> ha
     unsupported(key, found);
 }
 
-using pair_key = std::uint64_t;
-constexpr pair_key key_of(std::int32_t left, std::int32_t right) {
-  return static_cast<pair_key>(static_cast<std::uint32_t>(left)) << 32 | static_cast<std::uint32_t>(right);
-}
-
 class byte_pair_tokenizer final : public tokenizer {
  public:
   explicit byte_pair_tokenizer(const json& file);
@@ -70,10 +63,6 @@ class byte_pair_tokenizer final : public tokenizer {
   std::string decode(const std::vector<std::int32_t>& tokens) const override;
 
  private:
-  struct merge {
-    std::int32_t rank, merged;
-  };
-
   void read_words(const json& part);
   void read_pieces(const json& vocabulary, const json& added);
   void read_merges(const json& merges);
@@ -86,9 +75,7 @@ class byte_pair_tokenizer final : public tokenizer {
   std::vector<std::string> pieces_;  ///< the bytes of each token; none of special ones
   std::map<std::int32_t, std::string> special_;
   std::unordered_map<std::string_view, std::int32_t> tokens_;  ///< of pieces_
-  std::array<std::int32_t, 256> bytes_{};
-  std::unordered_map<pair_key, merge> merges_;
-  std::vector<std::pair<std::int32_t, std::int32_t>> ranked_;
+  byte_pair_merges merges_;
   std::int32_t end_ = -1;
 };
 
@@ -173,8 +160,8 @@ void byte_pair_tokenizer::read_pieces(const json& vocabulary, const json& added)
     if (!pieces_[id].empty())
       tokens_[pieces_[id]] = static_cast<std::int32_t>(id);
   for (int b = 0; b < 256; ++b)
-    bytes_[static_cast<std::size_t>(b)] =
-      token_of(std::string(1, static_cast<char>(b)), fmt::format("byte {}", b));
+    merges_.set_byte(static_cast<unsigned char>(b),
+                     token_of(std::string(1, static_cast<char>(b)), fmt::format("byte {}", b)));
 }
 
 std::int32_t byte_pair_tokenizer::token_of(std::string_view piece, const std::string& place) const {
@@ -188,7 +175,7 @@ void byte_pair_tokenizer::read_merges(const json& merges) {
   if (!merges.is_array())
     malformed("the model has no list 'merges'");
   for (const auto& each : merges) {
-    const auto place = fmt::format("merge {}", ranked_.size());
+    const auto place = fmt::format("merge {}", merges_.all().size());
     std::string left, right;  // ["a", "b"], or, in older files, "a b"
     if (each.is_array() && each.size() == 2 && each[0].is_string() && each[1].is_string()) {
       left = each[0];
@@ -203,10 +190,8 @@ void byte_pair_tokenizer::read_merges(const json& merges) {
     if (!a || !b || a->empty() || b->empty())
       malformed(fmt::format("{}: expected two pieces", place));
     const auto first = token_of(*a, place), second = token_of(*b, place);
-    const merge made{static_cast<std::int32_t>(ranked_.size()), token_of(*a + *b, place)};
-    if (!merges_.emplace(key_of(first, second), made).second)
+    if (!merges_.add({first, second}, token_of(*a + *b, place)))
       malformed(fmt::format("{}: comes twice", place));
-    ranked_.emplace_back(first, second);
   }
 }
 
@@ -216,7 +201,7 @@ std::string byte_pair_tokenizer::serialize() const {
     if (!special_.contains(static_cast<std::int32_t>(id)))
       vocabulary[byte_level(pieces_[id])] = id;
   const auto piece = [&](std::int32_t token) { return byte_level(pieces_[static_cast<std::size_t>(token)]); };
-  for (const auto& [left, right] : ranked_)
+  for (const auto& [left, right] : merges_.all())
     merges.push_back(piece(left) + ' ' + piece(right));
   auto model = byte_pairs_json(std::move(vocabulary), std::move(merges));
   if (whole_words_first_)
@@ -233,52 +218,11 @@ std::string byte_pair_tokenizer::serialize() const {
   return file.dump();
 }
 
-/// Merges the pair of the lowest rank, the leftmost of several, until there is none.
 void byte_pair_tokenizer::encode_word(std::string_view word, std::vector<std::int32_t>& out) const {
   if (whole_words_first_)
     if (const auto found = tokens_.find(word); found != tokens_.end())
       return out.push_back(found->second);
-  struct part {
-    std::int32_t token;
-    std::size_t previous, next;  // word.size(): none
-  };
-  const auto none = word.size();
-  std::vector<part> parts(word.size());
-  for (std::size_t i = 0; i < word.size(); ++i)
-    parts[i] = {bytes_[static_cast<unsigned char>(word[i])], i == 0 ? none : i - 1, i + 1};
-  struct candidate {
-    merge what;
-    std::size_t left, right;
-    pair_key was;  // a part that has changed since makes the candidate void
-    bool operator>(const candidate& other) const {
-      return std::pair(what.rank, left) > std::pair(other.what.rank, other.left);
-    }
-  };
-  std::priority_queue<candidate, std::vector<candidate>, std::greater<>> candidates;
-  const auto offer = [&](std::size_t left, std::size_t right) {
-    if (left == none || right == none)
-      return;
-    const auto key = key_of(parts[left].token, parts[right].token);
-    if (const auto found = merges_.find(key); found != merges_.end())
-      candidates.push({found->second, left, right, key});
-  };
-  for (std::size_t i = 0; i + 1 < word.size(); ++i)
-    offer(i, i + 1);
-  while (!candidates.empty()) {
-    const auto [what, left, right, was] = candidates.top();
-    candidates.pop();
-    if (parts[left].next != right || key_of(parts[left].token, parts[right].token) != was)
-      continue;
-    parts[left].token = what.merged;
-    parts[left].next = parts[right].next;
-    parts[right] = {-1, none, none};
-    if (parts[left].next != none)
-      parts[parts[left].next].previous = left;
-    offer(parts[left].previous, left);
-    offer(left, parts[left].next);
-  }
-  for (std::size_t i = 0; i != none; i = parts[i].next)
-    out.push_back(parts[i].token);
+  merges_.encode(word, out);
 }
 
 std::vector<std::int32_t> byte_pair_tokenizer::encode(std::string_view text) const {

@@ -20,8 +20,7 @@ std::string byte_level(std::string_view bytes);
 std::optional<std::string> bytes_of(std::string_view text);
 
 /// A whole tokenizer.json, without added tokens.
-nlohmann::json tokenizer_json(nlohmann::json model, nlohmann::json pre_tokenizer,
-                                      nlohmann::json decoder);
+nlohmann::json tokenizer_json(nlohmann::json model, nlohmann::json pre_tokenizer, nlohmann::json decoder);
 /// A tokenizer.json's ByteLevel part, whose own pattern for words it applies or not.
 nlohmann::json byte_level_json(bool use_regex);
 /// Its model of byte pairs.

@@ -37,8 +37,9 @@ struct launch_environment {
 ///   port         MASTER_PORT
 ///   nodes        all that were started; less this process, where it is one of them: RANK or SLURM_STEP_ID is set
 ///
-/// that is set and not empty. A batch script of Slurm's is no task: SLURM_STEP_ID is not set there. The port is MASTER_PORT in any case, where it is set, or else default_port. Throws
-/// input_error naming the variable, what it holds and what it should.
+/// that is set and not empty. A batch script of Slurm's is no task: SLURM_STEP_ID is not set there. The port is
+/// MASTER_PORT in any case, where it is set, or else default_port. Throws input_error naming the variable, what it
+/// holds and what it should.
 launch_environment read_launch_environment(const variable_lookup& lookup = environment_variable);
 
 /// The first host of a list as Slurm writes it: "gpu[03-05,9],login" gives "gpu03". Throws input_error.

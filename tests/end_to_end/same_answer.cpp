@@ -28,6 +28,14 @@ pid_t any_node(const scratch_folder& folder, std::mt19937_64& random) {
   return nodes.empty() ? 0 : nodes[random() % nodes.size()].process;
 }
 
+/// Again and again while the job runs, some steps apart. The first time falls before the first step of many seeds,
+/// shortly after a node has joined.
+template <class Disturb>
+void disturb(const process& head, std::mt19937_64& random, Disturb once) {
+  for (std::uint64_t from = 1; from < steps && reaches(head, from); from = step_of(head) + 1 + random() % 300)
+    once();
+}
+
 std::string exported(const scratch_folder& folder) {
   const auto done = run(folder, {"export", "runs/small", "model"});
   INFO(done.err);
@@ -62,14 +70,13 @@ TEST_CASE("sync: nodes are killed with SIGKILL again and again, and replaced") {
     std::mt19937_64 random(seed);
     const process head(folder, cluster_job(steps) + arguments{"--nodes", "3"});
     int killed = 0;
-    // The first falls before the first step of many seeds, shortly after a node has joined.
-    for (std::uint64_t from = 1; from < steps && reaches(head, from); from = step_of(head) + 1 + random() % 300) {
+    disturb(head, random, [&] {
       std::this_thread::sleep_for(std::chrono::milliseconds(random() % 40));
       if (const auto victim = any_node(folder, random)) {
         kill(victim, SIGKILL);
         ++killed;
       }
-    }
+    });
     require_same(summary_of(head));
     require_each_sample_once(folder, steps);
     CHECK(killed > 1);
@@ -90,7 +97,7 @@ TEST_CASE("sync: while the job runs, nodes join and others are killed") {
     };
     add_node();
     int killed = 0;
-    for (std::uint64_t from = 1; from < steps && reaches(head, from); from = step_of(head) + 1 + random() % 300) {
+    disturb(head, random, [&] {
       add_node();
       std::this_thread::sleep_for(std::chrono::milliseconds(random() % 200));
       const auto victim = nodes.begin() + static_cast<std::ptrdiff_t>(random() % nodes.size());
@@ -98,7 +105,7 @@ TEST_CASE("sync: while the job runs, nodes join and others are killed") {
       (*victim)->wait();
       nodes.erase(victim);
       ++killed;
-    }
+    });
     require_same(summary_of(head));
     require_each_sample_once(folder, steps);
     CHECK(killed > 2);

@@ -20,8 +20,9 @@ constexpr std::int64_t turned_row(std::int64_t width) { return ceil_div(width, l
 
 /// Depth of the pieces in which a transposed left operand is turned, while they are in the cache.
 constexpr std::int64_t turned_depth = 384;
-/// Rows of such a piece: with more, it is out of the second-level cache before it is used.
-constexpr std::int64_t turned_rows_max = 768;
+/// Rows of such a piece: with more, it is out of the second-level cache, of which what it is multiplied by takes half a
+/// megabyte, before it is used.
+constexpr std::int64_t turned_rows_max = 192;
 /// Columns of a transposed right operand that one task turns.
 constexpr std::int64_t turned_columns = 64;
 /// A right operand is turned where as many rows gain from it.

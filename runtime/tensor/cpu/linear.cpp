@@ -9,7 +9,7 @@ namespace troupe::cpu {
 namespace {
 
 /// Columns that one task sums: a few cache lines of each row.
-constexpr std::int64_t summed_columns = 8 * lanes;
+constexpr std::int64_t summed_columns = 16 * lanes;
 
 /// sums[c] += the sum of column c of in[rows, columns], for c in [first, last); at most `summed_columns`.
 void add_column_sums(const float* in, std::int64_t rows, std::int64_t columns, std::int64_t first, std::int64_t last,

@@ -35,16 +35,30 @@ namespace troupe::cpu {
 inline void transpose(const float* in, std::int64_t in_row, std::int64_t rows, std::int64_t columns, float* out,
                       std::int64_t out_row) noexcept {
   for (std::int64_t r = 0; r < rows; r += lanes) {
-    const auto block_rows = std::min(rows - r, lanes);
-    each_vector(columns, [&](std::int64_t c, auto part) {
+    const float* from = in + r * in_row;
+    const auto some_rows = std::min(rows - r, lanes);
+    std::int64_t c = 0;
+    if (some_rows == lanes) {
+      for (; c + lanes <= columns; c += lanes) {  // a block of whole vectors stays in registers
+        floats block[16];
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; ++i)
+          block[i] = load(from + i * in_row + c);
+        transpose(block);
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; ++i)
+          store(out + (c + i) * out_row + r, block[i]);
+      }
+    }
+    for (; c < columns; c += lanes) {
+      const auto some_columns = std::min(columns - c, lanes);
       floats block[16]{};
-      for (std::int64_t i = 0; i < block_rows; ++i)
-        block[i] = load(in + (r + i) * in_row + c, part);
+      for (std::int64_t i = 0; i < some_rows; ++i)
+        block[i] = load(from + i * in_row + c, first_lanes{static_cast<int>(some_columns)});
       transpose(block);
-      const auto block_columns = std::min(columns - c, lanes);
-      for (std::int64_t i = 0; i < block_columns; ++i)
+      for (std::int64_t i = 0; i < some_columns; ++i)
         store(out + (c + i) * out_row + r, block[i]);
-    });
+    }
   }
 }
 

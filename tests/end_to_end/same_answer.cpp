@@ -93,7 +93,7 @@ TEST_CASE("sync: while the job runs, nodes join and others are killed") {
     const auto endpoint = head_endpoint(folder);
     std::vector<std::unique_ptr<process>> nodes;
     auto add_node = [&, started = 0]() mutable {
-      nodes.push_back(start_node(folder, endpoint, fmt::format("node-{}", ++started)));
+      nodes.push_back(start_node(folder, endpoint, fmt::format("node-{}", ++started), {"--rejoin-within", "10"}));
     };
     add_node();
     int killed = 0;
@@ -109,8 +109,9 @@ TEST_CASE("sync: while the job runs, nodes join and others are killed") {
     require_same(summary_of(head));
     require_each_sample_once(folder, steps);
     CHECK(killed > 2);
+    // One that was still starting when the job ended finds nobody.
     for (const auto& node : nodes)
-      CHECK(node->wait() == 0);
+      CHECK((node->wait() == 0 || says(node->err(), "no head for 10 s")));
   });
 }
 

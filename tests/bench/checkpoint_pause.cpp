@@ -1,6 +1,9 @@
 /// How long a cut of GPT-2 124M holds training up, and how long it takes to write and to load.
 ///
-///     build/bin/bench_checkpoint_pause [FOLDER ON THE DISK TO MEASURE] [STEPS] [LANES]
+///     build/bin/bench_checkpoint_pause [FOLDER ON THE DISK TO MEASURE] [STEPS] [LANES] [STEPS FROM CUT TO CUT]
+///
+/// Let a cut be on disk before the next is due, which else waits for it, and training with it: on a slow disk, give more
+/// steps.
 ///
 /// Training writes aside what the writer still holds, so a cut costs a handle where it is taken; the next update writes
 /// to other memory. Both are in the figure printed: how much longer the steps after a cut took than the median step.
@@ -50,8 +53,9 @@ double read_once(const std::filesystem::path& folder) {
 
 int main(int argc, char** argv) {
   const std::filesystem::path parent = argc > 1 ? argv[1] : std::filesystem::temp_directory_path();
-  const std::uint64_t steps = argc > 2 ? std::stoull(argv[2]) : 40;
+  const std::uint64_t steps = argc > 2 ? std::stoull(argv[2]) : 85;
   const auto lanes = argc > 3 ? static_cast<std::uint32_t>(std::stoul(argv[3])) : 2;
+  const std::uint64_t every = argc > 4 ? std::stoull(argv[4]) : 16;
   const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
   const auto folder = parent / fmt::format("troupe-bench-cut-{}", now);
 
@@ -75,7 +79,7 @@ int main(int argc, char** argv) {
   settings.training.lanes = lanes;
   settings.runtime.shards = lanes;
   settings.evaluation.batches = 0;
-  settings.checkpoint.every = 8;
+  settings.checkpoint.every = every;
   settings.checkpoint.at_end = false;
   settings.checkpoint.keep.keep_count = 1;
 

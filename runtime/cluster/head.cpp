@@ -115,10 +115,11 @@ introduction_reply cluster_head::drain(const introduction& wish) {
                                meant.empty() ? "no" : "more than one", meant.empty() ? "" : "; name it by its number", all)};
   const auto& node = meant.front();
   if (node.state == node_state::leaving)
-    return {true, fmt::format("node {} leaves already", node.id), true};
+    return {true, encode(drain_answer{node.id, fmt::format("node {} leaves already", node.id)}), true};
   caf::anon_send(post_->handle({node.id, agent_name, 1}),
                  drain_node{static_cast<std::uint64_t>(wish.within.count()), "it was asked to by `troupe drain`"});
-  return {true, fmt::format("node {} ({}) is told to leave", node.id, node.offer.resources.host), true};
+  return {true, encode(drain_answer{node.id, fmt::format("node {} ({}) is told to leave", node.id, node.offer.resources.host)}),
+          true};
 }
 
 /// Against the first that joined, still there or not: what it computed is in the parameters.

@@ -34,10 +34,9 @@ struct job_context {
   }
   bool sync() const noexcept { return settings.consistency.mode == consistency_mode::sync; }
   bool replicated() const noexcept { return settings.runtime.replication > 1; }
-  /// For passes. The evaluator counts as one lane more.
-  std::unique_ptr<stream> make_stream(std::uint32_t lane) const {
-    return on->of_lane(lane).make_stream({settings.runtime.threads, settings.training.precision});
-  }
+  /// For passes of a lane, and of the evaluator.
+  std::unique_ptr<stream> make_stream(std::uint32_t lane) const { return make_stream(on->of_lane(lane)); }
+  std::unique_ptr<stream> make_evaluator_stream() const { return make_stream(on->of_evaluator()); }
   /// For parameters and optimizer steps, which are never of less than float32.
   std::unique_ptr<stream> make_exact_stream(std::uint32_t shard) const {
     const bool tf32 = settings.training.precision == precision_kind::tf32;
@@ -45,6 +44,11 @@ struct job_context {
         {settings.runtime.threads, tf32 ? precision_kind::tf32 : precision_kind::float32});
   }
 };
+
+ private:
+  std::unique_ptr<stream> make_stream(device& where) const {
+    return where.make_stream({settings.runtime.threads, settings.training.precision});
+  }
 
 using job_context_ptr = std::shared_ptr<const job_context>;
 

@@ -24,6 +24,7 @@ struct job_context {
   std::shared_ptr<checkpoint_store> store;  ///< null: no cuts
   std::shared_ptr<computing_devices> on;
   std::shared_ptr<job_journal> journal{};       ///< of a head; null: nobody is to take the job over
+  std::string arithmetic{};                     ///< of who computes here, or on the first node; empty: not known yet
   std::shared_ptr<surviving_cuts> survivors{};  ///< of a node; null: nothing is to outlive the head
 
   const troupe::model& model() const noexcept { return *inputs.model; }
@@ -43,12 +44,12 @@ struct job_context {
     return on->of_shard(shard).make_stream(
         {settings.runtime.threads, tf32 ? precision_kind::tf32 : precision_kind::float32});
   }
-};
 
  private:
   std::unique_ptr<stream> make_stream(device& where) const {
     return where.make_stream({settings.runtime.threads, settings.training.precision});
   }
+};
 
 using job_context_ptr = std::shared_ptr<const job_context>;
 

@@ -50,6 +50,8 @@ void write(checkpoint_writer_actor::stateful_pointer<writer_state> self, const j
   manifest.shard_count = context.layout.shard_count();
   manifest.documents = context.inputs.documents;
   manifest.documents["data"] = context.inputs.data->fingerprint();
+  if (context.settings.repeats_exactly() && !context.arithmetic.empty())
+    manifest.documents["arithmetic"] = context.arithmetic;
   std::filesystem::path path;
   run_in_background([&] { path = context.store->publish(manifest); });
   const std::chrono::duration<double> seconds = state.spent + (std::chrono::steady_clock::now() - begin);

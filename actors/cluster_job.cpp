@@ -193,8 +193,8 @@ prepared_job prepare_with(std::shared_ptr<surviving_cuts> survivors, const job_c
   if (!what.from_before.run.empty())
     mine.survivors = survivors;
   const auto memory_bytes = device_memory_bytes(mine);
-  return {spawner_for(std::make_shared<const job_context>(std::move(mine))), memory_bytes, survivors->shards(),
-          [survivors] { survivors->clear(); }};
+  auto spawn = spawner_for(std::make_shared<const job_context>(std::move(mine)));
+  return {std::move(spawn), memory_bytes, context.arithmetic, survivors->shards(), [survivors] { survivors->clear(); }};
 }
 
 inheritance inheritance_of(const job_context& context) {

@@ -11,7 +11,8 @@
 
 namespace troupe {
 
-/// The devices of this process that compute, and who of a job computes on which. Thread safe. Results do not depend on it.
+/// The devices of this process that compute, and who of a job computes on which. Thread safe. Results do not depend on it;
+/// what each device must hold does, so everybody is given one in the order of being spawned (spawn_role).
 class computing_devices {
  public:
   /// May be none: in a process that only leads.
@@ -21,10 +22,17 @@ class computing_devices {
   device& of_lane(std::uint32_t lane) { return pick(lanes_, lane); }
   /// Likewise.
   device& of_shard(std::uint32_t shard) { return pick(shards_, shard); }
+  /// The last, which has no more lanes than any other.
+  device& of_evaluator() {
+    require_any();
+    return *all_.back();
+  }
 
  private:
+  void require_any() const { assert(!all_.empty() && "a process that only leads was asked to compute"); }
+
   device& pick(std::map<std::uint32_t, device*>& given, std::uint32_t index) {
-    assert(!all_.empty() && "a process that only leads was asked to compute");
+    require_any();
     const std::lock_guard lock(mutex_);
     auto& own = given[index];
     if (!own)

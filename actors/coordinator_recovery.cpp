@@ -108,6 +108,23 @@ std::optional<cut> coordinator::read_newest() {
   return found;
 }
 
+/// Against the newest cut on disk: one that is newer, in nodes' memory, was computed like it.
+void coordinator::warn_of_other_arithmetic() {
+  const auto newest = newest_on_disk();
+  if (!newest || !context_->settings.repeats_exactly() || context_->arithmetic.empty())
+    return;
+  try {
+    const auto manifest = read_manifest(context_->store->path_of(*newest));
+    const auto before = manifest.documents.find("arithmetic");
+    if (before != manifest.documents.end() && before->second != context_->arithmetic)
+      log_->warning(fmt::format("the run was computed with {} up to step {}, and goes on with {}: from here on its bits may "
+                                "differ from those of a run that was not interrupted",
+                                before->second, manifest.step, context_->arithmetic));
+  } catch (const input_error&) {
+    // Whoever reads it for its tensors reports it.
+  }
+}
+
 void coordinator::meet_survivors() {
   const auto cut = context_->journal ? context_->journal->in_memory() : std::nullopt;
   if (!cut || !places_.survivors || is_on_disk_otherwise(*cut))
@@ -188,6 +205,8 @@ void coordinator::restore_all() {
   if (early_cut_ || !leaving_.empty())
     paused_.assign(context_->lanes(), {});
   const bool after_loss = log_->begun();
+  if (!after_loss)
+    warn_of_other_arithmetic();
   log_->restored(from);
   kept_.forget_after(from);
   backed_up_.clear();

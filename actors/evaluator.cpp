@@ -41,7 +41,7 @@ evaluator_actor::behavior_type behave(evaluator_actor::stateful_pointer<evaluato
                                       const job_context_ptr& context, const caf::actor& coordinator) {
   keep_exceptions(self);
   obey_chaos(self);
-  const std::shared_ptr<stream> on = context->make_stream(context->lanes());
+  const std::shared_ptr<stream> on = context->make_evaluator_stream();
   return {
       [=](const evaluate& message) {
         auto& state = self->state;

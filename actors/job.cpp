@@ -16,6 +16,7 @@
 #include "runtime/error.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
+#include "runtime/tensor/arithmetic.hpp"
 #include "runtime/tensor/device_module.hpp"
 #include "runtime/transport/frame.hpp"
 
@@ -59,6 +60,8 @@ job_context_ptr make_job_context(const job_inputs& inputs, const job_settings& s
   job_context context{inputs,  settings, shard_layout(inputs.model->parameters(), settings.runtime.shards),
                       parse_recompute(*inputs.model, settings.training.recompute),
                       nullptr, std::make_shared<computing_devices>(std::move(on))};
+  if (!leads_only)
+    context.arithmetic = arithmetic_of(settings.runtime.device, settings.repeats_exactly());
   if (!inputs.checkpoints.empty())
     context.store = std::make_shared<checkpoint_store>(
         inputs.checkpoints, checkpoint_store::options{settings.checkpoint.keep, settings.checkpoint.flush});
@@ -143,10 +146,10 @@ class job_nodes {
     auto documents = context->inputs.documents;
     documents["data"] = context->inputs.data->fingerprint();
     options.peers = context->settings.cluster.peers;
-    options.same_arithmetic = context->sync() && !context->settings.cluster.mixed_arithmetic;
     options.terms.job.documents = to_documents(documents);
     options.terms.job.from_before = inheritance_of(*context);
     options.terms.prepare_within = context->settings.supervision.stall_after;
+    options.terms.same_arithmetic = context->settings.repeats_exactly();
     options.cluster = fmt::format("{:016x}", std::random_device{}() * 0x100000001ull ^
                                                  static_cast<std::uint64_t>(clock::now().time_since_epoch().count()));
     options.tell = settings.tell ? settings.tell : [](const log_line&) {};
@@ -310,8 +313,12 @@ job_summary run_job(const job_inputs& inputs, const job_settings& settings, cons
       nodes->dismiss("the job was stopped before it began");
       throw job_failed("stopped before enough nodes had joined; nothing was trained");
     }
-    if (nodes)
+    if (nodes) {
       nodes->wait_for_memory(stop);
+      auto mine = *context;
+      mine.arithmetic = nodes->head()->board().first_to_compute().value_or(node_record{}).arithmetic;
+      context = std::make_shared<const job_context>(std::move(mine));
+    }
     if (context->replicated() && (!nodes || nodes->head()->board().count(node_state::ready) < 2))
       log->warning(nodes ? "runtime.replication = 2: there is one node; shards have backups as soon as another joins"
                          : "runtime.replication = 2: has no effect in one process; run on two or more (--nodes 2)");

@@ -27,7 +27,8 @@ struct job_inputs {
   std::shared_ptr<const dataset> data;
   std::int64_t context = 0;                      ///< tokens per sample
   std::filesystem::path checkpoints;             ///< folder of the cuts; empty: none are written
-  std::map<std::string, std::string> documents;  ///< kept in every cut beside the data's fingerprint, under "data"
+  /// Kept in every cut, beside the data's fingerprint under "data", and under "arithmetic" how those rounded who computed it.
+  std::map<std::string, std::string> documents;
   /// From the newest good cut; from the beginning where none was made yet; an input_error where none of them is good.
   bool resume = false;
 };

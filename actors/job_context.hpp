@@ -24,6 +24,7 @@ struct job_context {
   std::shared_ptr<checkpoint_store> store;  ///< null: no cuts
   std::shared_ptr<computing_devices> on;
   std::shared_ptr<job_journal> journal{};       ///< of a head; null: nobody is to take the job over
+  std::string arithmetic{};                     ///< of who computes here, or on the first node; empty: not known yet
   std::shared_ptr<surviving_cuts> survivors{};  ///< of a node; null: nothing is to outlive the head
 
   const troupe::model& model() const noexcept { return *inputs.model; }
@@ -34,15 +35,19 @@ struct job_context {
   }
   bool sync() const noexcept { return settings.consistency.mode == consistency_mode::sync; }
   bool replicated() const noexcept { return settings.runtime.replication > 1; }
-  /// For passes. The evaluator counts as one lane more.
-  std::unique_ptr<stream> make_stream(std::uint32_t lane) const {
-    return on->of_lane(lane).make_stream({settings.runtime.threads, settings.training.precision});
-  }
+  /// For passes of a lane, and of the evaluator.
+  std::unique_ptr<stream> make_stream(std::uint32_t lane) const { return make_stream(on->of_lane(lane)); }
+  std::unique_ptr<stream> make_evaluator_stream() const { return make_stream(on->of_evaluator()); }
   /// For parameters and optimizer steps, which are never of less than float32.
   std::unique_ptr<stream> make_exact_stream(std::uint32_t shard) const {
     const bool tf32 = settings.training.precision == precision_kind::tf32;
     return on->of_shard(shard).make_stream(
         {settings.runtime.threads, tf32 ? precision_kind::tf32 : precision_kind::float32});
+  }
+
+ private:
+  std::unique_ptr<stream> make_stream(device& where) const {
+    return where.make_stream({settings.runtime.threads, settings.training.precision});
   }
 };
 

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "actors/job_settings.hpp"
 #include "models/model.hpp"
@@ -20,13 +21,15 @@ struct job_memory {
   std::size_t activations_bytes = 0;  ///< of all lanes
   std::size_t evaluation_bytes = 0;   ///< the evaluator's activations
   std::size_t workspace_bytes = 0;    ///< of streams
+  /// Copies in float32 of what is on another device: parameters for lanes and evaluator, gradients for shards.
+  std::size_t arrivals_bytes = 0;
   /// Of parameters and optimizer state: the last cut, which shards hold so that they can return to it, and what the
   /// evaluator or a slower lane still reads.
   std::size_t copies_bytes = 0;
 
   std::size_t total_bytes() const noexcept {
     return parameters_bytes + optimizer_bytes + updates_bytes + working_bytes + gradients_bytes + activations_bytes +
-           evaluation_bytes + workspace_bytes + copies_bytes;
+           evaluation_bytes + workspace_bytes + arrivals_bytes + copies_bytes;
   }
 };
 
@@ -44,5 +47,8 @@ planned_hardware hardware_of(const job_settings& settings);
 /// For a language model; found by a dry run of its passes. REQUIRES: settings that run_job accepts.
 job_memory predict_memory(const model& of, const job_settings& settings, std::int64_t context,
                           const planned_hardware& on = {});
+/// The same of each device of a process that has several, in their order.
+std::vector<job_memory> predict_memory_of_each(const model& of, const job_settings& settings, std::int64_t context,
+                                               const planned_hardware& on, std::size_t devices);
 
 }  // namespace troupe

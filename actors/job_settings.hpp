@@ -135,6 +135,11 @@ struct job_settings {
   supervision_settings supervision;
   cluster_settings cluster;
   chaos_settings chaos;
+
+  /// Whether the same run gives the same bits, whoever computes what: all must round alike for that.
+  bool repeats_exactly() const noexcept {
+    return consistency.mode == consistency_mode::sync && !cluster.mixed_arithmetic;
+  }
 };
 
 }  // namespace troupe

@@ -67,12 +67,14 @@ caf::actor spawn_role(caf::actor_system& system, const job_context_ptr& context,
     throw input_error(fmt::format("{}: this job has {} of them", name_of(which), count));
   switch (which.kind) {
     case role_kind::shard:
+      context->on->of_shard(which.index);
       return spawn_parameter_shard(system, context, which.index, coordinator);
     case role_kind::keeper:
       return spawn_keeper(system, context, which.index, coordinator);
     case role_kind::loader:
       return spawn_data_loader(system, context);
     case role_kind::replica:
+      context->on->of_lane(which.index);
       return spawn_replica(system, context, which.index, incarnation, coordinator);
     case role_kind::evaluator:
       return spawn_evaluator(system, context, coordinator);

@@ -16,42 +16,41 @@ namespace troupe {
 
 namespace {
 
+std::vector<std::string> names_of_devices(const std::string& device) {
+  std::vector<std::string> names;
+  for (const auto* each : find_devices(device))
+    names.push_back(each->name());
+  return names;
+}
+
 /// Free memory is told when this process has its CUDA contexts already, as the run will have, so that they count as taken.
 std::string describe_device(const std::string& name) {
   if (!is_cuda(name))
     return name;
-  std::string text;
-  for (const int index : find_cuda(name)) {
-    const auto facts = cuda_module().facts(index);
-    text += fmt::format("{}cuda:{}, {}, {} of {} free", text.empty() ? "" : "; ", index, facts.name,
-                        format_bytes(static_cast<double>(facts.free_bytes)),
-                        format_bytes(static_cast<double>(facts.memory_bytes)));
-  }
-  return text;
+  const auto facts = cuda_module().facts(find_cuda(name).front());
+  return fmt::format("{}, {}, {} of {} free", name, facts.name, format_bytes(static_cast<double>(facts.free_bytes)),
+                     format_bytes(static_cast<double>(facts.memory_bytes)));
 }
 
-std::string describe(const std::string& device, const job_memory& memory, std::size_t process_bytes, bool on_gpu) {
-  std::string text = fmt::format("on {}\n", device);
-  const auto line = [&](std::string_view what, std::size_t bytes) {
-    text += fmt::format("{:<23} {:>9}\n", what, format_bytes(static_cast<double>(bytes)));
-  };
-  line("parameters", memory.parameters_bytes);
-  line("optimizer state", memory.optimizer_bytes);
-  line("updates", memory.updates_bytes);
+std::string describe(std::string_view what, std::size_t bytes) {
+  return fmt::format("{:<23} {:>9}\n", what, format_bytes(static_cast<double>(bytes)));
+}
+
+std::string describe(const std::string& device, const job_memory& memory, bool on_gpu) {
+  auto text = fmt::format("on {}\n", device);
+  text += describe("parameters", memory.parameters_bytes);
+  text += describe("optimizer state", memory.optimizer_bytes);
+  text += describe("updates", memory.updates_bytes);
   if (memory.working_bytes > 0)
-    line("parameters in bfloat16", memory.working_bytes);
-  line("gradients", memory.gradients_bytes);
-  line("activations", memory.activations_bytes);
-  line("evaluation", memory.evaluation_bytes);
-  line("copies while in use", memory.copies_bytes);
-  if (on_gpu) {
-    line("workspace of products", memory.workspace_bytes);
-    line("peak, predicted", memory.total_bytes());
-    text += "and on the host\n";
-  }
-  line("code, threads, data", process_bytes);
-  if (!on_gpu)
-    line("peak, predicted", memory.total_bytes() + process_bytes);
+    text += describe("parameters in bfloat16", memory.working_bytes);
+  text += describe("gradients", memory.gradients_bytes);
+  text += describe("activations", memory.activations_bytes);
+  text += describe("evaluation", memory.evaluation_bytes);
+  text += describe("copies while in use", memory.copies_bytes);
+  if (memory.arrivals_bytes > 0)
+    text += describe("from other devices", memory.arrivals_bytes);
+  if (on_gpu)
+    text += describe("workspace of products", memory.workspace_bytes) + describe("peak, predicted", memory.total_bytes());
   return text;
 }
 
@@ -76,17 +75,27 @@ dry_run plan_run(const run_file& run, std::shared_ptr<const dataset> data) {
   auto hardware = hardware_of(run.job);
   if (!hardware.is_host)
     hardware.stream_bytes = cuda_module().stream_bytes;
-  const auto memory = predict_memory(*model, run.job, run.model.context, hardware);
   dry_run plan;
+  plan.on_gpu = !hardware.is_host;
+  const auto names = names_of_devices(run.job.runtime.device);
+  const auto memory = predict_memory_of_each(*model, run.job, run.model.context, hardware, names.size());
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const auto described = describe_device(names[i]);
+    plan.device += (i > 0 ? "; " : "") + described;
+    plan.memory += describe(described, memory[i], plan.on_gpu);
+    plan.device_bytes.emplace_back(names[i], memory[i].total_bytes());
+    plan.job_bytes += memory[i].total_bytes();
+  }
   plan.configuration = print_run_file(run, true);
   plan.parameters = model->parameters().count();
   plan.tensors = model->parameters().size();
   plan.flops_per_token = flops_per_token(run.model);
-  plan.job_bytes = memory.total_bytes();
   plan.process_bytes = measure_process_bytes(run.model, run.job);
-  plan.device = describe_device(run.job.runtime.device);
-  plan.on_gpu = !hardware.is_host;
-  plan.memory = describe(plan.device, memory, plan.process_bytes, plan.on_gpu);
+  if (plan.on_gpu)
+    plan.memory += "and on the host\n";
+  plan.memory += describe("code, threads, data", plan.process_bytes);
+  if (!plan.on_gpu)
+    plan.memory += describe("peak, predicted", plan.job_bytes + plan.process_bytes);
   plan.actors = describe_tree(*context);
   return plan;
 }
@@ -100,6 +109,9 @@ std::string to_string(const dry_run& plan) {
 }
 
 nlohmann::json to_json(const dry_run& plan) {
+  auto devices = nlohmann::json::array();
+  for (const auto& [name, bytes] : plan.device_bytes)
+    devices.push_back({{"device", name}, {"predicted_bytes", bytes}});
   return {{"kind", "dry_run"},
           {"configuration", plan.configuration},
           {"parameters", plan.parameters},
@@ -110,6 +122,7 @@ nlohmann::json to_json(const dry_run& plan) {
           {"memory_bytes", plan.on_gpu ? plan.process_bytes : plan.job_bytes + plan.process_bytes},
           {"device_memory_bytes", plan.on_gpu ? plan.job_bytes : 0},
           {"device", plan.device},
+          {"devices", std::move(devices)},
           {"actors", plan.actors}};
 }
 

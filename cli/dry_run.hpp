@@ -1,6 +1,8 @@
 #pragma once
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -15,10 +17,11 @@ struct dry_run {
   std::int64_t parameters = 0;
   std::size_t tensors = 0;
   double flops_per_token = 0.0;
-  std::size_t job_bytes = 0;      ///< that the actors will take, on the device
+  std::size_t job_bytes = 0;      ///< that the actors will take, on all devices
   std::size_t process_bytes = 0;  ///< that the process takes besides: code, threads, data
   bool on_gpu = false;            ///< which has memory of its own
   std::string device;             ///< that the mathematics would run on
+  std::vector<std::pair<std::string, std::size_t>> device_bytes;  ///< of job_bytes, on each of them
   std::string memory;             ///< for people
   std::string actors;             ///< the tree, a name a line
 };

@@ -276,6 +276,8 @@ exit_code serve(const node_options& options) {
       log.say({.event = "left", .message = result.end.text});
       return exit_code::done;
     }
+    if (result.refused || result.end.what == node_end::kind::unfit)
+      log.say({.event = "refused", .message = result.end.text, .level = log_level::warn});
     if (result.end.what == node_end::kind::unfit)
       throw input_error(result.end.text);
     if (result.end.what == node_end::kind::failed)

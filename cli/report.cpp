@@ -143,6 +143,8 @@ json to_json(const job_summary& summary, const throughput& speed, double best_lo
 }
 
 void tell_machine(const json& line) {
+  if (std::ferror(stdout) != 0)  // nobody reads it any more, or its disk is full: main tells
+    return;
   fmt::print(stdout, "{}\n", line.dump(-1, ' ', false, json::error_handler_t::replace));
   std::fflush(stdout);
 }

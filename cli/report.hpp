@@ -33,7 +33,7 @@ nlohmann::json failure_json(const std::string& message);
 /// `best_loss`: the lowest of the steps' losses.
 nlohmann::json to_json(const job_summary& summary, const throughput& speed, double best_loss);
 
-/// Writes a line to stdout, at once.
+/// Writes a line to stdout, at once; nothing any more where an earlier one could not be written.
 void tell_machine(const nlohmann::json& line);
 
 /// Most memory that this process has held.

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "cli/run_file.hpp"
+#include "runtime/tensor/arithmetic.hpp"
 #include "runtime/tensor/device_module.hpp"
 
 namespace troupe {
@@ -131,6 +132,8 @@ class checker {
       if (!elsewhere && !find_device(runtime.device).supports(run_.job.training.precision))
         error("training.precision", "choose \"float32\", or runtime.device = \"cuda\"",
               "'training.precision': the device '{}' does not compute in it", runtime.device);
+      if (!elsewhere)
+        arithmetic_of(runtime.device, run_.job.repeats_exactly());
     } catch (const std::invalid_argument& fault) {
       error("runtime.device", "", "'runtime.device' = \"{}\": {}", runtime.device, fault.what());
     } catch (const device_error& fault) {

@@ -12,6 +12,8 @@ namespace troupe {
 namespace {
 
 stop_request request_of_process;
+std::atomic<bool> was_signalled{false};    // by SIGINT or SIGTERM
+std::atomic<bool> has_lost_reader{false};  // before anything else asked for the end
 const char* first_told_of_process = "";
 std::string file_of_process;                             // not touched while has_file is set: the handler reads it
 volatile std::sig_atomic_t has_file = 0;
@@ -24,16 +26,27 @@ void tell(std::string_view message) {
 
 void on_signal(int) {
   const int error_before = errno;
-  if (request_of_process.stop.exchange(true)) {
+  if (was_signalled.exchange(true)) {
     tell("\ninterrupted again: leaving at once, nothing is saved\n");
     if (has_file)
       unlink(file_of_process.c_str());
     _exit(static_cast<int>(exit_code::aborted));
   }
+  request_of_process.stop = true;
   if (*first_told_of_process != '\0') {
     tell("\n");
     tell(first_told_of_process);
     tell("; interrupt again to leave at once\n");
+  }
+  errno = error_before;
+}
+
+/// Says so once: where it is stderr that nobody reads, that comes back here.
+void on_lost_reader(int) {
+  const int error_before = errno;
+  if (!request_of_process.stop.exchange(true)) {
+    has_lost_reader = true;
+    tell("nobody reads the output any more: saving a cut and leaving\n");
   }
   errno = error_before;
 }
@@ -44,6 +57,7 @@ interruption::interruption(const char* first_told) {
   first_told_of_process = first_told;
   request_of_process.stop = false;
   request_of_process.cut = false;
+  was_signalled = has_lost_reader = false;
   struct sigaction handler {};
   handler.sa_handler = on_signal;
   handler.sa_flags = SA_RESTART;
@@ -52,12 +66,15 @@ interruption::interruption(const char* first_told) {
   sigaction(SIGTERM, &handler, &terminate_before_);
   handler.sa_handler = [](int) { request_of_process.cut = true; };
   sigaction(SIGUSR1, &handler, &cut_before_);
+  handler.sa_handler = on_lost_reader;
+  sigaction(SIGPIPE, &handler, &pipe_before_);
 }
 
 interruption::~interruption() {
   sigaction(SIGINT, &interrupt_before_, nullptr);
   sigaction(SIGTERM, &terminate_before_, nullptr);
   sigaction(SIGUSR1, &cut_before_, nullptr);
+  sigaction(SIGPIPE, &pipe_before_, nullptr);
   has_file = 0;
 }
 
@@ -68,5 +85,6 @@ void interruption::remove_when_aborted(const std::filesystem::path& file) {
 }
 
 stop_request& interruption::request() const noexcept { return request_of_process; }
+bool interruption::by_lost_reader() const noexcept { return has_lost_reader; }
 
 }  // namespace troupe

@@ -8,7 +8,8 @@
 namespace troupe {
 
 /// While it lives, the first SIGINT or SIGTERM asks the job to save a cut and end, or a node to leave; a second one ends
-/// the process at once. SIGUSR1, Slurm's, asks for a cut. One at a time in a process.
+/// the process at once. SIGPIPE asks for the same, once: nobody reads what this process writes (`| head` has seen enough).
+/// SIGUSR1, Slurm's, asks for a cut. One at a time in a process.
 class interruption {
  public:
   /// `first_told` is said at the first signal; empty: nothing is.
@@ -18,6 +19,8 @@ class interruption {
   interruption& operator=(const interruption&) = delete;
 
   stop_request& request() const noexcept;
+  /// Whether the job was asked to end since nobody reads what this process writes.
+  bool by_lost_reader() const noexcept;
   /// A file that a second signal takes away before it ends the process.
   void remove_when_aborted(const std::filesystem::path& file);
 
@@ -25,6 +28,7 @@ class interruption {
   struct sigaction interrupt_before_ {};
   struct sigaction terminate_before_ {};
   struct sigaction cut_before_ {};
+  struct sigaction pipe_before_ {};
 };
 
 }  // namespace troupe

@@ -248,10 +248,15 @@ exit_code train(const train_options& options) {
         run_job(inputs, run.job, told.observer(), &signals.request(), cluster ? &cluster->job() : nullptr);
     cluster.reset();  // whoever comes after the summary finds nothing running any more
     told.finish(summary);
+    if (summary.interrupted && signals.by_lost_reader())
+      throw system_error("nobody reads the output any more, so the run was stopped; a cut was saved, and --resume goes on "
+                         "from it");
     return summary.interrupted ? exit_code::interrupted : exit_code::done;
   } catch (const std::exception& fault) {
     cluster.reset();
     told.fail(failure_json(fault.what()));
+    if (signals.by_lost_reader() && dynamic_cast<const job_failed*>(&fault))  // stopped before it had begun
+      throw system_error(fmt::format("nobody reads the output any more: {}", fault.what()));
     throw;
   }
 }

@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 
+#include <cublasLt.h>
 #include <fmt/format.h>
 
 #include "gpu/error.hpp"
@@ -67,16 +68,32 @@ double measure_products(stream& on) {
   return rate;
 }
 
+cudaDeviceProp properties_of(const cuda_device& device) {
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, device.index()), device.index(), "asking for its properties");
+  return properties;
+}
+
+std::string architecture_of(const cudaDeviceProp& properties) {
+  return fmt::format("sm_{}{}", properties.major, properties.minor);
+}
+
 }  // namespace
+
+std::string arithmetic_of(cuda_device& device) {
+  const auto properties = properties_of(device);
+  const auto products = cublasLtGetVersion();
+  return fmt::format("{} {}, cuBLASLt {}.{}.{}", properties.name, architecture_of(properties), products / 10'000,
+                     products / 100 % 100, products % 100);
+}
 
 device_facts facts_of(cuda_device& device) {
   const int index = device.index();
+  const auto properties = properties_of(device);
   device.activate();
-  cudaDeviceProp properties{};
-  check(cudaGetDeviceProperties(&properties, index), index, "asking for its properties");
   device_facts facts;
   facts.name = properties.name;
-  facts.architecture = fmt::format("sm_{}{}", properties.major, properties.minor);
+  facts.architecture = architecture_of(properties);
   facts.processors = properties.multiProcessorCount;
   check(cudaMemGetInfo(&facts.free_bytes, &facts.memory_bytes), index, "asking for its memory");
   int driver = 0, toolkit = 0;

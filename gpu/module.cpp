@@ -16,6 +16,7 @@ constexpr device_module module{
     .at = [](int index) -> device& { return gpu::device_at(index); },
     .facts = [](int index) { return gpu::facts_of(gpu::device_at(index)); },
     .rates = [](int index) { return gpu::measure(gpu::device_at(index)); },
+    .arithmetic = [](int index) { return gpu::arithmetic_of(gpu::device_at(index)); },
     .stream_bytes = gpu::matrix_products::workspace_bytes,
 };
 

@@ -38,11 +38,18 @@ class planned_pass {
   pass p;
 };
 
-/// What updates take beside parameters, gradients and state: a pool keeps it for the next ones.
-std::size_t plan_updates(const model& of, const optimizer& rule, const planned_hardware& as) {
-  planning_device held, counted(as);
+}  // namespace
+
+/// What updates take beside the rest, a pool keeps for the next ones.
+owner_estimate estimate_owner(const model& of, const optimizer& rule, std::size_t first, std::size_t last,
+                              const planned_hardware& on) {
+  owner_estimate estimate;
+  planning_device held, counted(on);
   const auto stream = counted.make_stream({});
-  for (const parameter& which : of.parameters()) {
+  for (auto i = first; i < last; ++i) {
+    const parameter& which = of.parameters()[i];
+    estimate.parameters_bytes += on.bytes_of(dtype::float32, which.extents);
+    estimate.optimizer_bytes += on.bytes_of(rule.state_type(*stream), which.extents) * rule.state_names(which).size();
     const tensor gradient = held.allocate(dtype::float32, which.extents);
     tensor value = held.allocate(dtype::float32, which.extents);
     std::vector<tensor> state;
@@ -50,25 +57,20 @@ std::size_t plan_updates(const model& of, const optimizer& rule, const planned_h
       state.push_back(held.allocate(rule.state_type(*stream), which.extents));
     rule.update(*stream, which, {}, gradient, value, state);
   }
-  return counted.memory().reserved_bytes;
+  estimate.updates_bytes = counted.memory().reserved_bytes;
+  return estimate;
 }
-
-}  // namespace
 
 memory_estimate estimate_memory(const model& of, const optimizer& rule, std::int64_t rows, std::int64_t time,
                                 const std::vector<bool>& recompute, const planned_hardware& on) {
   memory_estimate estimate;
-  planning_device nowhere;
-  const auto state_type = rule.state_type(*nowhere.make_stream({}));
-  for (const parameter& which : of.parameters()) {
-    const auto bytes = on.bytes_of(dtype::float32, which.extents);
-    estimate.parameters_bytes += bytes;
-    estimate.gradients_bytes += bytes;
-    if (on.precision == precision_kind::bfloat16)
+  const auto owner = estimate_owner(of, rule, 0, of.parameters().size(), on);
+  estimate.parameters_bytes = estimate.gradients_bytes = owner.parameters_bytes;
+  estimate.optimizer_bytes = owner.optimizer_bytes;
+  estimate.updates_bytes = owner.updates_bytes;
+  if (on.precision == precision_kind::bfloat16)
+    for (const parameter& which : of.parameters())
       estimate.working_bytes += on.bytes_of(dtype::bfloat16, which.extents);
-    estimate.optimizer_bytes += on.bytes_of(state_type, which.extents) * rule.state_names(which).size();
-  }
-  estimate.updates_bytes = plan_updates(of, rule, on);
   planned_pass trip(of, on, rows, time);
   if (!recompute.empty())
     trip.p.recompute = recompute;

@@ -10,6 +10,17 @@
 
 namespace troupe {
 
+/// Of who owns a range of parameters, in float32, and updates them.
+struct owner_estimate {
+  std::size_t parameters_bytes = 0;
+  std::size_t optimizer_bytes = 0;
+  std::size_t updates_bytes = 0;  ///< beside those two and the gradients, while they are updated
+};
+
+/// Of parameters first .. last - 1.
+owner_estimate estimate_owner(const model& of, const optimizer& rule, std::size_t first, std::size_t last,
+                              const planned_hardware& on = {});
+
 /// The tensors of one training program that holds a model once, with parameters in float32.
 struct memory_estimate {
   std::size_t parameters_bytes = 0;

@@ -226,8 +226,7 @@ void byte_pair_tokenizer::encode_word(std::string_view word, std::vector<std::in
 }
 
 std::vector<std::int32_t> byte_pair_tokenizer::encode(std::string_view text) const {
-  if (const std::size_t bad = utf8::first_invalid(text); bad < text.size())
-    throw input_error(fmt::format("the text is not UTF-8 at {}", utf8::describe_position(text, bad)));
+  require_utf8(text);
   std::vector<std::int32_t> out;
   std::unordered_map<std::string_view, std::pair<std::size_t, std::size_t>> seen;  // where in `out` a word's tokens are
   for (const auto word : words_ ? words_->words(text) : std::vector{text}) {

@@ -35,11 +35,11 @@ class character_tokenizer final : public tokenizer {
     for (std::size_t at = 0; at < text.size();) {
       const auto c = utf8::decode(text, at);
       if (!c)
-        throw input_error(fmt::format("the text is not UTF-8 at {}", utf8::describe_position(text, at)));
+        require_utf8(text);
       const std::int32_t token = c->value < ascii_.size() ? ascii_[c->value] : search(c->value);
       if (token < 0)
-        throw input_error(fmt::format("the character {} at {} is not among the {} that the tokenizer knows",
-                                      utf8::describe(c->value), utf8::describe_position(text, at), size()));
+        throw text_error(text, at, fmt::format("found the character {}, expected one of the {} that the tokenizer knows",
+                                               utf8::describe(c->value), size()));
       tokens.push_back(token);
       at += c->size_bytes;
     }
@@ -70,8 +70,7 @@ std::shared_ptr<const tokenizer> make_character_tokenizer(std::string_view alpha
   for (std::size_t at = 0; at < alphabet.size();) {
     const auto c = utf8::decode(alphabet, at);
     if (!c)
-      throw input_error(
-        fmt::format("the tokenizer's alphabet is not UTF-8 at {}", utf8::describe_position(alphabet, at)));
+      throw input_error(fmt::format("the tokenizer's alphabet is not UTF-8 from its byte {} on", at));
     code_points.push_back(c->value);
     at += c->size_bytes;
   }

@@ -16,8 +16,11 @@ class corpus {
  public:
   virtual ~corpus() = default;
 
-  /// A document's text and, for messages, where it stands.
-  using visitor = std::function<void(std::string_view text, const std::string& place)>;
+  /// For messages: where in its file byte `at` of a document stands, "corpus.txt:2:7". Lines and columns count from 1,
+  /// columns in code points.
+  using locator = std::function<std::string(std::size_t at)>;
+  /// A document's text, and where it stands.
+  using visitor = std::function<void(std::string_view text, const locator& where)>;
   virtual void for_each_document(const visitor& visit) const = 0;
 
   /// Of the sources; what the documents' sizes add up to is about that.
@@ -29,6 +32,9 @@ class corpus {
   /// Of what is missing that somebody may have counted on; empty: nothing.
   virtual std::string warning() const { return {}; }
 };
+
+/// Where the bytes of a document stand that is a whole file.
+corpus::locator places_in(const std::string& path, std::string_view text);
 
 /// One file, one document.
 std::unique_ptr<corpus> open_text_file(const std::string& path);

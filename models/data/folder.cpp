@@ -31,8 +31,10 @@ class folder final : public corpus {
   }
 
   void for_each_document(const visitor& visit) const override {
-    for (const std::string& file : files_)
-      visit(mapped_file::open(file)->text(), file);
+    for (const std::string& path : files_) {
+      const auto file = mapped_file::open(path);
+      visit(file->text(), places_in(path, file->text()));
+    }
   }
 
   std::string warning() const override {

@@ -30,8 +30,7 @@ class sentencepiece_tokenizer final : public tokenizer {
   std::string serialize() const override { return model_; }
 
   std::vector<std::int32_t> encode(std::string_view text) const override {
-    if (const std::size_t bad = utf8::first_invalid(text); bad < text.size())
-      throw input_error(fmt::format("the text is not UTF-8 at {}", utf8::describe_position(text, bad)));
+    require_utf8(text);
     std::vector<int> tokens;
     if (const auto status = processor_.Encode(text, &tokens); !status.ok())
       throw input_error(fmt::format("sentencepiece cannot encode the text: {}", status.error_message()));
@@ -111,8 +110,7 @@ std::shared_ptr<const tokenizer> load_sentencepiece_file(const std::string& path
 }
 
 std::shared_ptr<const tokenizer> train_sentencepiece(std::string_view text, std::int64_t vocabulary) {
-  if (const std::size_t bad = utf8::first_invalid(text); bad < text.size())
-    throw input_error(fmt::format("the text is not UTF-8 at {}", utf8::describe_position(text, bad)));
+  require_utf8(text);
   sentences input(text);
   if (input.done())
     throw input_error("cannot train a sentencepiece model: the corpus holds no text");

@@ -47,18 +47,29 @@ std::string_view take_head(std::string_view& text, std::size_t bytes_max) {
   return chunk;
 }
 
-void require_utf8(std::string_view text, const std::string& place) {
-  if (const std::size_t bad = utf8::first_invalid(text); bad < text.size())
-    throw input_error(fmt::format("{}: not UTF-8 at {}; convert the text, or set data.tokenizer to 'bytes'", place,
-                                  utf8::describe_position(text, bad)));
+/// Tells what is wrong with a document at its place in its file. A tokenizer that is given, by the run that is resumed or
+/// by the model that was imported, is the only one that knows less than the corpus holds.
+[[noreturn]] void refuse(std::string_view document, const corpus::locator& where, const text_error& fault) {
+  const bool is_utf8 = utf8::decode(document, fault.at()).has_value();
+  throw input_error(fmt::format("{}: {}\nhelp: {}", where(fault.at()), fault.found(),
+                                is_utf8 ? "take it out of the text, or start a new run, whose tokenizer is made for this text"
+                                        : "convert the text, as `iconv` does, or set data.tokenizer=\"bytes\""));
+}
+
+void check_utf8(std::string_view document, const corpus::locator& where) {
+  try {
+    require_utf8(document);
+  } catch (const text_error& fault) {
+    refuse(document, where, fault);
+  }
 }
 
 /// Every code point of the corpus, and the newline that separates documents.
 std::string alphabet_of(const corpus& text) {
   std::vector<bool> seen(0x110000);
   std::size_t documents = 0;
-  text.for_each_document([&](std::string_view document, const std::string& place) {
-    require_utf8(document, place);
+  text.for_each_document([&](std::string_view document, const corpus::locator& where) {
+    check_utf8(document, where);
     for (std::size_t at = 0; at < document.size();) {
       const auto c = *utf8::decode(document, at);
       seen[c.value] = true;
@@ -80,8 +91,8 @@ std::string training_text(const corpus& text) {
     std::min(1.0, static_cast<double>(training_bytes_max) / static_cast<double>(text.size_bytes()));
   std::string sample;
   double seen_bytes = 0;
-  text.for_each_document([&](std::string_view document, const std::string& place) {
-    require_utf8(document, place);
+  text.for_each_document([&](std::string_view document, const corpus::locator& where) {
+    check_utf8(document, where);
     while (!document.empty()) {
       const std::string_view excerpt = take_head(document, excerpt_bytes_max);
       if (static_cast<double>(sample.size()) <= share * seen_bytes)
@@ -134,11 +145,11 @@ class chunk_encoder {
 
 /// Throws what `tokens` finds wrong with the text, at its place in its document, of which chunks know nothing.
 void find_fault(const corpus& text, const tokenizer& tokens) {
-  text.for_each_document([&](std::string_view document, const std::string& place) {
+  text.for_each_document([&](std::string_view document, const corpus::locator& where) {
     try {
       tokens.encode(document);
-    } catch (const input_error& fault) {
-      throw input_error(fmt::format("{}: {}", place, fault.what()));
+    } catch (const text_error& fault) {
+      refuse(document, where, fault);
     }
   });
 }
@@ -195,9 +206,9 @@ void tokenize(const corpus& text, const tokenizer& tokens, token_cache_writer& o
     }
     progress(std::min(1.0, static_cast<double>(done) / static_cast<double>(text.size_bytes())));
   };
-  text.for_each_document([&](std::string_view document, const std::string& place) {
+  text.for_each_document([&](std::string_view document, const corpus::locator& where) {
     if (!any_bytes)
-      require_utf8(document, place);
+      check_utf8(document, where);
     for (bool after_separator = done > 0; !document.empty(); after_separator = false) {
       const std::string_view chunk = take_head(document, chunk_bytes_max);
       encoder.add(chunk, after_separator);

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/error.hpp"
+
 namespace troupe {
 
 struct tokenizer_settings {
@@ -19,6 +21,23 @@ struct tokenizer_settings {
   bool reads_model() const noexcept { return algorithm == kind::sentencepiece || algorithm == kind::byte_pairs; }
 };
 
+/// What a tokenizer cannot represent, and where in the text that is. what() says both, for a text that stands in no file.
+class text_error : public input_error {
+ public:
+  /// `found`: what is there, and what was expected.
+  text_error(std::string_view text, std::size_t at, std::string found);
+
+  std::size_t at() const noexcept { return at_; }
+  const std::string& found() const noexcept { return found_; }
+
+ private:
+  std::size_t at_;
+  std::string found_;
+};
+
+/// Throws text_error where not all of the text is UTF-8.
+void require_utf8(std::string_view text);
+
 /// Text to tokens and back. Immutable; thread safe.
 class tokenizer {
  public:
@@ -26,7 +45,7 @@ class tokenizer {
   virtual std::string kind() const = 0;
   /// Number of tokens; ids are 0 .. size() - 1.
   virtual std::int64_t size() const noexcept = 0;
-  /// Throws input_error where the text holds what the tokenizer cannot represent.
+  /// Throws text_error where the text holds what the tokenizer cannot represent.
   virtual std::vector<std::int32_t> encode(std::string_view text) const = 0;
   /// Unknown or partial sequences become U+FFFD.
   virtual std::string decode(const std::vector<std::int32_t>& tokens) const = 0;

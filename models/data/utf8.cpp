@@ -89,12 +89,12 @@ std::string describe(char32_t value) {
   return fmt::format("'{}' (U+{:04X})", character, static_cast<std::uint32_t>(value));
 }
 
-std::string describe_position(std::string_view text, std::size_t at) {
+position position_of(std::string_view text, std::size_t at) noexcept {
   const std::string_view before = text.substr(0, at);
-  const auto lines = std::count(before.begin(), before.end(), '\n');
   const std::string_view line = before.substr(before.rfind('\n') + 1);
-  const auto columns = std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xC0) != 0x80; });
-  return fmt::format("byte {} (line {}, column {})", at, lines + 1, columns + 1);
+  const auto begins = [](char c) { return (c & 0xC0) != 0x80; };
+  return {1 + static_cast<std::size_t>(std::ranges::count(before, '\n')),
+          1 + static_cast<std::size_t>(std::ranges::count_if(line, begins))};
 }
 
 }  // namespace troupe::utf8

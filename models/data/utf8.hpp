@@ -33,8 +33,11 @@ std::string repaired(std::string_view text);
 /// How messages name a character, such as "'é' (U+00E9)".
 std::string describe(char32_t value);
 
-/// How messages name a place, such as "byte 12 (line 2, column 5)"; lines and columns count from 1, columns in
-/// code points.
-std::string describe_position(std::string_view text, std::size_t at);
+/// A place in a text; lines and columns count from 1, columns in code points, as those of run files do.
+struct position {
+  std::size_t line = 1;
+  std::size_t column = 1;
+};
+position position_of(std::string_view text, std::size_t at) noexcept;
 
 }  // namespace troupe::utf8

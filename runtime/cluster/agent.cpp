@@ -96,7 +96,9 @@ class agent {
     post_->refuse(message.name, message.incarnation, reason);
   }
 
-  void on(const leave_cluster& message) { end({node_end::kind::released, message.reason}); }
+  void on(const leave_cluster& message) {
+    end({message.unfit ? node_end::kind::unfit : node_end::kind::released, message.reason});
+  }
   void on(const head_lost& message) {
     probe("agent: a node lost its head and ended its actors");
     end({node_end::kind::lost, message.evidence});
@@ -150,11 +152,11 @@ class agent {
       return;
     hooks_.status->is_ready();
     say("ready", "the job's data is open, and all nodes are met");
-    tell(self_, membership_, node_prepared{post_->self(), {}, job_->memory_bytes, job_->kept});
+    tell(self_, membership_, node_prepared{post_->self(), {}, job_->memory_bytes, job_->arithmetic, job_->kept});
   }
 
   void be_unfit(const std::string& fault) {
-    tell(self_, membership_, node_prepared{post_->self(), fault, 0, {}});
+    tell(self_, membership_, node_prepared{post_->self(), fault, 0, {}, {}});
     end({node_end::kind::unfit, fault});
   }
 

@@ -24,6 +24,7 @@ using local_spawner = std::function<caf::actor(caf::actor_system&, const spawn_a
 struct prepared_job {
   local_spawner spawn;
   std::uint64_t memory_bytes = 0;         ///< as in node_prepared
+  std::string arithmetic{};               ///< likewise
   std::vector<std::uint32_t> kept{};      ///< likewise
   std::function<void()> forget_kept{};    ///< empty where nothing is kept
 };

@@ -53,6 +53,11 @@ void cluster_board::set_memory(node_id node, std::uint64_t bytes) {
     nodes_.at(node - 1).memory_bytes = bytes;
 }
 
+void cluster_board::set_arithmetic(node_id node, const std::string& arithmetic) {
+  const std::lock_guard lock(mutex_);
+  nodes_.at(node - 1).arithmetic = arithmetic;
+}
+
 bool cluster_board::set_kept(node_id node, std::vector<std::uint32_t> shards) {
   const std::lock_guard lock(mutex_);
   return std::exchange(nodes_.at(node - 1).kept, shards) != shards;
@@ -72,6 +77,12 @@ bool cluster_board::remove(node_id node, const std::string& evidence) {
 std::optional<node_record> cluster_board::find(node_id node) const {
   const std::lock_guard lock(mutex_);
   return node == head_node || node > nodes_.size() ? std::nullopt : std::optional(nodes_[node - 1]);
+}
+
+std::optional<node_record> cluster_board::first_to_compute() const {
+  const std::lock_guard lock(mutex_);
+  const auto found = std::find_if(nodes_.begin(), nodes_.end(), [](const auto& node) { return !node.arithmetic.empty(); });
+  return found == nodes_.end() ? std::nullopt : std::optional(*found);
 }
 
 std::vector<node_record> cluster_board::nodes() const {

@@ -44,6 +44,7 @@ struct node_record {
   bool released = false;                        ///< it was told to go: nothing lives there any more
   std::string fault;                            ///< what makes it unfit for this job; empty: nothing is known
   std::uint64_t memory_bytes = 0;               ///< for the actors of jobs; 0: unknown
+  std::string arithmetic;                       ///< as in node_prepared; empty: it was not prepared, or was refused
   std::vector<std::uint32_t> kept;              ///< as in node_prepared
 };
 
@@ -71,11 +72,14 @@ class cluster_board {
   void set_fault(node_id node, const std::string& fault);
   /// As in node_prepared.
   void set_memory(node_id node, std::uint64_t bytes);
+  void set_arithmetic(node_id node, const std::string& arithmetic);
   /// False where nothing changes by it.
   bool set_kept(node_id node, std::vector<std::uint32_t> shards);
   /// Strikes a node out; false where it was out before.
   bool remove(node_id node, const std::string& evidence);
   std::optional<node_record> find(node_id node) const;
+  /// The first node that said how it rounds and takes part, or took part: what it computed is in the parameters.
+  std::optional<node_record> first_to_compute() const;
   /// In order of joining, the gone included.
   std::vector<node_record> nodes() const;
   std::size_t count(node_state state) const;

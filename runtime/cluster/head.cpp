@@ -54,6 +54,7 @@ std::string cluster_head::describe() const {
                      {"state", to_string(node.state)},
                      {"endpoint", node.offer.endpoint},
                      {"resources", to_json(node.offer.resources)},
+                     {"arithmetic", node.arithmetic},
                      {"evidence", node.evidence}});
   }
   const auto traffic = post_->counters();
@@ -83,8 +84,6 @@ introduction_reply cluster_head::introduced(link_id link, const std::string& tex
       case introduction::kind::join:
         break;
     }
-    if (auto reason = mismatch(who.offer.resources); !reason.empty())
-      return {false, std::move(reason)};
     const auto node = board_->add(std::move(who.offer));
     links_.add(link, node);
     post_->connect(node, link);
@@ -115,22 +114,11 @@ introduction_reply cluster_head::drain(const introduction& wish) {
                                meant.empty() ? "no" : "more than one", meant.empty() ? "" : "; name it by its number", all)};
   const auto& node = meant.front();
   if (node.state == node_state::leaving)
-    return {true, fmt::format("node {} leaves already", node.id), true};
+    return {true, encode(drain_answer{node.id, fmt::format("node {} leaves already", node.id)}), true};
   caf::anon_send(post_->handle({node.id, agent_name, 1}),
                  drain_node{static_cast<std::uint64_t>(wish.within.count()), "it was asked to by `troupe drain`"});
-  return {true, fmt::format("node {} ({}) is told to leave", node.id, node.offer.resources.host), true};
-}
-
-/// Against the first that joined, still there or not: what it computed is in the parameters.
-std::string cluster_head::mismatch(const node_resources& newcomer) const {
-  const auto first = board_->find(1);
-  if (!options_.same_arithmetic || !first || first->offer.resources.arithmetic == newcomer.arithmetic)
-    return {};
-  return fmt::format("{} computes with {}, but node 1 ({}) with {}: the result would depend on who computes what\n"
-                     "help: where processors differ, ONEDNN_MAX_CPU_ISA=AVX2, say, makes all nodes use what all have: set it "
-                     "for every node and start the run's processes anew; or give up that runs repeat exactly with "
-                     "cluster.mixed_arithmetic=true",
-                     newcomer.host, newcomer.arithmetic, first->offer.resources.host, first->offer.resources.arithmetic);
+  return {true, encode(drain_answer{node.id, fmt::format("node {} ({}) is told to leave", node.id, node.offer.resources.host)}),
+          true};
 }
 
 /// First the board, so that nobody is placed there any more; then the handles, whose ends make supervisors act.

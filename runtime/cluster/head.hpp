@@ -23,7 +23,6 @@ struct cluster_head_options {
   placement_demands demands;
   membership_terms terms;                  ///< what every node prepares itself with, and how long that may take
   failure_detection peers;                 ///< how all processes watch each other
-  bool same_arithmetic = false;            ///< nodes that round otherwise than the first are refused
   std::string cluster;                     ///< drawn anew by each run
   std::function<std::string()> status;     ///< of the job, as a JSON object; must not wait
   std::function<void(const log_line&)> tell;  ///< see membership_hooks; called on an actor's thread
@@ -51,8 +50,6 @@ class cluster_head : public std::enable_shared_from_this<cluster_head> {
 
   template <class Member>
   friend network_events events_for(std::weak_ptr<Member> who);
-  /// Why a node may not join those that are there; empty: it may.
-  std::string mismatch(const node_resources& newcomer) const;
   introduction_reply drain(const introduction& wish);
   introduction_reply introduced(link_id link, const std::string& text);
   void arrived(link_id link, parcel what);

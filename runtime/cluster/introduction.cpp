@@ -85,6 +85,8 @@ std::string encode(const welcome& value) {
       .dump();
 }
 
+std::string encode(const drain_answer& value) { return json{{"node", value.node}, {"text", value.text}}.dump(); }
+
 introduction decode_introduction(const std::string& text) {
   const auto in = parse(text);
   const auto kind = read_text(in, "kind");
@@ -122,6 +124,11 @@ welcome decode_welcome(const std::string& text) {
   };
   return {read_text(in, "cluster"), read_node(in),
           {read_time("heartbeat_ms"), read_number(in, "phi", 0, 1e6), read_time("silence_max_ms")}};
+}
+
+drain_answer decode_drain_answer(const std::string& text) {
+  const auto in = parse(text);
+  return {read_node(in), read_text(in, "text")};
 }
 
 }  // namespace troupe

@@ -15,7 +15,7 @@ struct introduction {
     join,    ///< to the head: `offer`
     peer,    ///< to a node: `cluster`, `node`
     status,  ///< to anybody: how are things? The answer is the status, and then the link closes
-    drain,   ///< to the head, or to the node itself: `target` is to leave, `within`. The answer is for people
+    drain,   ///< to the head, or to the node itself: `target` is to leave, `within`
   };
   kind what = kind::status;
   std::string cluster;       ///< drawn by the head when it starts: tells its nodes from those of another run
@@ -32,10 +32,18 @@ struct welcome {
   failure_detection peers;   ///< how all are to watch each other
 };
 
+/// The answer to whoever has a node leave.
+struct drain_answer {
+  node_id node = head_node;
+  std::string text;  ///< for people
+};
+
 std::string encode(const introduction& value);
 std::string encode(const welcome& value);
+std::string encode(const drain_answer& value);
 /// Throw input_error that says what is wrong.
 introduction decode_introduction(const std::string& text);
 welcome decode_welcome(const std::string& text);
+drain_answer decode_drain_answer(const std::string& text);
 
 }  // namespace troupe

@@ -48,7 +48,10 @@ class membership {
     }
     if (node->state != node_state::joining)
       return;
+    if (const auto fault = mismatch(*node, message.arithmetic); !fault.empty())
+      return refuse(message.node, fault);
     board_->set_memory(message.node, message.memory_bytes);
+    board_->set_arithmetic(message.node, message.arithmetic);
     board_->set_kept(message.node, message.kept);
     if (restored_)
       forget_kept_of(message.node);
@@ -146,6 +149,28 @@ class membership {
     return found && found->state != node_state::gone;
   }
 
+  /// Why a node may not compute with those that do; empty: it may.
+  std::string mismatch(const node_record& newcomer, const std::string& arithmetic) const {
+    const auto first = terms_.same_arithmetic ? board_->first_to_compute() : std::nullopt;
+    if (!first || first->arithmetic == arithmetic)
+      return {};
+    return fmt::format("{} computes with {}, but node {} ({}) with {}: the result would depend on who computes what\n"
+                       "help: let nodes with the same kind of processor or GPU and the same libraries join; where processors "
+                       "differ, ONEDNN_MAX_CPU_ISA=AVX2, say, makes all nodes use what all have: set it for every node and "
+                       "start the run's processes anew; or give up that runs repeat exactly with "
+                       "cluster.mixed_arithmetic=true",
+                       newcomer.offer.resources.host, arithmetic, first->id, first->offer.resources.host,
+                       first->arithmetic);
+  }
+
+  /// It hears why, leaves by itself, and does not come again.
+  void refuse(node_id node, const std::string& fault) {
+    board_->set_fault(node, fault);
+    board_->release(node);
+    say(node, "refused", fmt::format("node {} cannot take part: {}", node, fault), log_level::warn);
+    tell(self_, agent_of(node), leave_cluster{fault, true});
+  }
+
   void refuse_where_late(node_id node) {
     if (const auto found = board_->find(node); found && found->state == node_state::joining)
       expel(node, fmt::format("it was not ready within {:g} s: it is still reading the job's data, or stuck in that",
@@ -161,7 +186,7 @@ class membership {
 
   void release(node_id node, const std::string& reason) {
     board_->release(node);
-    tell(self_, agent_of(node), leave_cluster{reason});
+    tell(self_, agent_of(node), leave_cluster{reason, false});
   }
 
   void expel(node_id node, const std::string& evidence) {

@@ -72,6 +72,7 @@ using membership_actor =
 struct membership_terms {
   prepare_job job;
   std::chrono::milliseconds prepare_within{0};  ///< else the node is refused; 0: it may take for ever
+  bool same_arithmetic = false;                 ///< nodes that round otherwise than the first are refused
 };
 
 struct membership_hooks {

@@ -98,7 +98,7 @@ introduction_reply cluster_node::introduced(link_id link, const std::string& tex
       if (!agent())
         return {false, "this node has joined no head: stop its process"};
       drain(who.within, "it was asked to by `troupe drain`");
-      return {true, fmt::format("node {} is told to leave", post_->self()), true};
+      return {true, encode(drain_answer{post_->self(), fmt::format("node {} is told to leave", post_->self())}), true};
     }
     if (who.what != introduction::kind::peer)
       return {false, "this is a node, not the head: join the head"};

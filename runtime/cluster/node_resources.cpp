@@ -15,7 +15,6 @@
 #include "runtime/cluster/build_id.hpp"
 #include "runtime/cluster/cgroup_limits.hpp"
 #include "runtime/error.hpp"
-#include "runtime/tensor/cpu/arithmetic.hpp"
 
 namespace troupe {
 
@@ -97,7 +96,6 @@ node_resources this_node() {
   result.host = host_name();
   result.process_id = static_cast<std::uint32_t>(getpid());
   result.build = build_id();
-  result.arithmetic = cpu_arithmetic();
   result.cores = std::min(affine_cores(), limits.cores.value_or(cores_max));
   result.memory_bytes = machine_memory_bytes();
   if (limits.memory_bytes && (result.memory_bytes == 0 || *limits.memory_bytes < result.memory_bytes))
@@ -109,15 +107,13 @@ nlohmann::json to_json(const node_resources& resources) {
   return {{"host", resources.host},
           {"process_id", resources.process_id},
           {"build", resources.build},
-          {"arithmetic", resources.arithmetic},
           {"cores", resources.cores},
           {"memory_bytes", resources.memory_bytes},
           {"devices", resources.devices}};
 }
 
 node_resources node_resources_from_json(const nlohmann::json& object) {
-  constexpr std::array<std::string_view, 7> keys{"host",  "process_id",   "build",  "arithmetic",
-                                                 "cores", "memory_bytes", "devices"};
+  constexpr std::array<std::string_view, 6> keys{"host", "process_id", "build", "cores", "memory_bytes", "devices"};
   if (!object.is_object())
     throw input_error(fmt::format("resources of a node: found a JSON {}; expected an object", object.type_name()));
   for (const auto key : keys)
@@ -131,7 +127,6 @@ node_resources node_resources_from_json(const nlohmann::json& object) {
   result.host = read_text("host", object["host"]);
   result.process_id = static_cast<std::uint32_t>(read_count("process_id", object["process_id"], 1, process_id_max));
   result.build = read_text("build", object["build"]);
-  result.arithmetic = read_text("arithmetic", object["arithmetic"]);
   result.cores = read_cores(object["cores"]);
   result.memory_bytes = read_count("memory_bytes", object["memory_bytes"], 0, memory_bytes_max);
   result.devices = read_devices(object["devices"]);

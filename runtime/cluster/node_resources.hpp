@@ -13,7 +13,6 @@ struct node_resources {
   std::string host;
   std::uint32_t process_id = 0;
   std::string build;                        ///< build_id()
-  std::string arithmetic;                   ///< cpu_arithmetic()
   double cores = 1.0;                       ///< that may be used: by affinity and by quota
   std::uint64_t memory_bytes = 0;           ///< of the machine, or of the container; 0: unknown
   std::vector<std::string> devices{"cpu"};

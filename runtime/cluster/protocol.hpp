@@ -87,6 +87,7 @@ struct drain_node {
 /// Leave; `reason` is for people.
 struct leave_cluster {
   std::string reason;
+  bool unfit = false;  ///< it is no good for this job, and need not come again
 };
 
 /// Fault injection: end this process at once, as SIGKILL does.
@@ -98,6 +99,7 @@ struct node_prepared {
   node_id node = head_node;
   std::string fault;                 ///< empty: it is ready
   std::uint64_t memory_bytes = 0;    ///< of the devices that compute; 0: what it offered when it joined holds
+  std::string arithmetic;            ///< what decides how they round; empty: it makes no difference to the job
   std::vector<std::uint32_t> kept;   ///< shards of which it has a part of the cut that was asked for
 };
 

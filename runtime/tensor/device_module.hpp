@@ -46,6 +46,7 @@ struct device_module {
   device& (*at)(int index);  ///< REQUIRES: index < count()
   device_facts (*facts)(int index);
   device_rates (*rates)(int index);
+  std::string (*arithmetic)(int index);  ///< what decides how it rounds: see arithmetic.hpp
   std::size_t stream_bytes;  ///< what a stream takes for itself when it first multiplies matrices
 };
 

@@ -258,3 +258,32 @@ TEST_CASE("faults: how soon silence counts as a loss is the run file's to say, t
   REQUIRE(reaches(head, 200));
   require_same_so_far(head);
 }
+
+TEST_CASE("fault: whoever reads the output of a run leaves; the run saves a cut, says so and can be resumed") {
+  for (const auto& where : {arguments{}, arguments{"--nodes", "2"}})
+    for (const std::size_t lines : {1, 100}) {  // before the first step, and some steps later
+      CAPTURE(where.size());
+      CAPTURE(lines);
+      const scratch_folder folder;
+      prepare(folder);
+      const arguments into_head{"/bin/bash", "-c",
+                                fmt::format("\"$0\" \"$@\" | head -{}; exit ${{PIPESTATUS[0]}}", lines)};
+      const process stopped(folder, endless + where, {}, into_head);
+      const int code = stopped.wait();
+      INFO(stopped.err());
+      CHECK(code == 5);
+      CHECK(lines_of(stopped.out()).size() == lines);
+      CHECK(says(stopped.err(), "nobody reads the output any more: saving a cut and leaving\n"));
+      CHECK(says(stopped.err(), "\nerror: nobody reads the output any more"));
+      CHECK(processes_in(folder).empty());
+      const auto summary = json::parse(read_file(run_folder(folder) / "summary.json"), nullptr, false);
+      const std::uint64_t done = summary.is_object() ? summary["steps"].get<std::uint64_t>() : 0;
+      if (lines > 1) {
+        CHECK(summary["interrupted"] == true);
+        CHECK(done > 0);
+      }
+      const auto rest = summary_of(process(folder, cluster_job(done + 10) + where + arguments{"--resume"}));
+      CHECK(rest["first_step"] == done);
+      CHECK(rest["fingerprint"] == calm_fingerprint(cluster_job(done + 10)));
+    }
+}

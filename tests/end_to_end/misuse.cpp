@@ -70,37 +70,6 @@ TEST_CASE("misuse: numbers that make no sense are refused, with what was expecte
   require_refused(train("cluster.phi=0", "--quiet"), 2, {"cluster.phi", "1"});
 }
 
-TEST_CASE("misuse: in sync mode a node that rounds otherwise than the first is refused, unless that is wanted") {
-  const arguments other_machine{"/usr/bin/env", "ONEDNN_MAX_CPU_ISA=SSE41"};
-  const auto train = [](const char* setting) {
-    return cluster_job(1'000'000) + arguments{"--listen", "127.0.0.1:0", setting};
-  };
-  for (const auto* wanted : {"cluster.mixed_arithmetic=true", "consistency.mode=async"}) {
-    CAPTURE(wanted);
-    const scratch_folder folder;
-    prepare(folder);
-    const process head(folder, train(wanted));
-    const auto first = start_node(folder, head_endpoint(folder), "first");
-    const auto second = start_node(folder, head_endpoint(folder), "second", {}, other_machine);
-    CHECK(comes_true([&] { return ready_nodes(folder).size() == 2; }));
-    head.signal(SIGINT);
-    head.wait();
-  }
-  const scratch_folder folder;
-  prepare(folder);
-  const process head(folder, train("consistency.mode=sync"));
-  const auto endpoint = head_endpoint(folder);
-  const auto first = start_node(folder, endpoint, "first");
-  REQUIRE(reaches(head, 10));
-  const auto second = start_node(folder, endpoint, "second", {}, other_machine);
-  CHECK(second->wait() == 3);
-  for (const auto* part : {"sse41", "but node 1", "avx", "ONEDNN_MAX_CPU_ISA", "cluster.mixed_arithmetic"})
-    CHECK_MESSAGE(says(second->err(), part), part);
-  CHECK(says(head.err(), "event=refused"));
-  head.signal(SIGINT);
-  head.wait();
-}
-
 TEST_CASE("misuse: a job that no node has the memory for is refused where none can join, and says so where one can") {
   const arguments huge{"train", "small.toml", "model.layers=96", "model.channels=8192", "runtime.shards=400"};
   {
@@ -154,8 +123,8 @@ TEST_CASE("misuse: a head of another build or protocol refuses a node, which nam
     const auto head = make_tcp_network(options);
     head->start({[](link_id, const std::string&) { return introduction_reply{true, "{}"}; }, [](link_id, parcel) {},
                  [](link_id, const std::string&) {}});
-    const auto parts = other_build ? std::vector<std::string>{head->endpoint(), "refused", "troupe 0.0.1", "this side is build 'troupe"}
-                                   : std::vector<std::string>{head->endpoint(), "refused", "version 2", "version 1"};
+    const auto parts = other_build ? std::vector<std::string>{head->endpoint(), "event=refused", "troupe 0.0.1", "this side is build 'troupe"}
+                                   : std::vector<std::string>{head->endpoint(), "event=refused", "version 2", "version 1"};
     require_refused({"node", "--join", head->endpoint()}, 3, parts);
   }
 }

@@ -112,15 +112,19 @@ TEST_CASE("preemption: a node that is named to `troupe drain`, to the head or to
   CHECK(says(ambiguous.err, "more than one"));
   CHECK(run(folder, {"drain", endpoint, "--node", "1", "--within", "nan"}).code == 2);
 
+  CHECK(run(folder, {"drain", endpoint, "--node", "1", "--wait", "-1"}).code == 2);
+
   const auto by_number = run(folder, {"drain", "runs/small", "--node", "1"});
   INFO(by_number.err);
   CHECK(by_number.code == 0);
-  CHECK(says(by_number.out, "node 1"));
-  CHECK(wait_for_loss(folder, "it left") == 1);
+  CHECK(says(by_number.out, "is told to leave"));
+  CHECK(says(by_number.out, "node 1 left after "));
+  CHECK(ready_nodes(folder).size() == 2);
   const auto itself = run(folder, {"drain", (*status)["nodes"][1]["endpoint"]});
   INFO(itself.err);
   CHECK(itself.code == 0);
-  CHECK(comes_true([&] { return ready_nodes(folder).size() == 1; }));
+  CHECK(says(itself.out, "node 2 left after "));
+  CHECK(ready_nodes(folder).size() == 1);
 
   const auto summary = summary_of(head);
   CHECK(summary["fingerprint"] == calm_fingerprint(cluster_job(steps)));
@@ -128,4 +132,38 @@ TEST_CASE("preemption: a node that is named to `troupe drain`, to the head or to
   require_exactly_once(summary, steps);
   for (const auto& node : nodes)
     CHECK(node->wait() == 0);
+}
+
+TEST_CASE("preemption: `troupe drain` waits as long as it is told, and says when the node is still there, or was lost") {
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, cluster_job(1'000'000) + arguments{"--listen", "127.0.0.1:0", "--min-nodes", "2"});
+  const auto endpoint = head_endpoint(folder);
+  const auto stays = start_node(folder, endpoint, "stays");
+  const auto leaves = start_node(folder, endpoint, "leaves");
+  REQUIRE(reaches(head, 50));
+  const auto status = status_of(folder);
+  REQUIRE(status);
+  std::map<pid_t, int> numbers;
+  for (const auto& node : nodes_of(*status))
+    numbers[node.process] = node.number;
+  const auto number = std::to_string(numbers.at(leaves->id()));
+
+  stays->signal(SIGSTOP);  // so that the drain waits for a cut, until this node is given up
+  const auto later = run(folder, {"drain", "runs/small", "--node", number, "--within", "60", "--wait", "0"});
+  CHECK(later.code == 0);
+  CHECK_FALSE(says(later.out, "left after"));
+  const auto still = run(folder, {"drain", "runs/small", "--node", number, "--wait", "0.3"});
+  CHECK(still.code == 5);
+  CHECK(says(still.out, "leaves already"));
+  CHECK(says(still.err, fmt::format("node {} is still there after 0.3 s", number)));
+  CHECK(says(still.err, "help: "));
+  const process waits(folder, {"drain", "runs/small", "--node", number}, "waits.");
+  REQUIRE(comes_true([&] { return says(waits.out(), "leaves already"); }));
+  leaves->signal(SIGKILL);
+  CHECK(waits.wait() == 5);
+  CHECK(says(waits.err(), fmt::format("node {} is gone, but was not let go: ", number)));
+  stays->signal(SIGCONT);
+  head.signal(SIGINT);
+  head.wait();
 }

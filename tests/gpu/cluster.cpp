@@ -97,6 +97,37 @@ TEST_CASE("a head needs no GPU; a node that has none is told so, and the job goe
   require_same(summary_of(*head));
 }
 
+TEST_CASE("GPUs that round otherwise are refused on nodes and in one process, unless that is wanted") {
+  const emulated_library library;
+  const scratch_folder folder;
+  prepare(folder);
+  const auto job = cluster_job(1'000'000) + arguments{"runtime.device=cuda"};
+  const process head(folder, job + arguments{"--listen", "127.0.0.1:0"});
+  const auto endpoint = head_endpoint(folder);
+  const auto first = start_node(folder, endpoint, "first");
+  REQUIRE(reaches(head, 2));
+  const auto refused = [&](const char* machine, const std::vector<std::string>& parts) {
+    const variable other("EMULATED_GPU", machine);
+    const auto node = start_node(folder, endpoint, "other");
+    CHECK(node->wait() == 3);
+    for (const auto& part : parts)
+      CHECK_MESSAGE(says(node->err(), part), part);
+  };
+  refused("other-kind", {"event=refused", "computes with other emulated GPU sm_80, cuBLASLt ", "but node 1 (",
+                         ") with emulated GPU sm_80, cuBLASLt ", "cluster.mixed_arithmetic=true"});
+  refused("two-devices,unlike", {"event=refused", "cuda:0 computes with emulated GPU sm_80", "but cuda:1 computes with other emulated GPU",
+                                 "cluster.mixed_arithmetic=true"});
+  head.signal(SIGINT);
+  CHECK(head.wait() == 6);
+
+  const variable machine("EMULATED_GPU", "two-devices,unlike");
+  const auto alone = run(folder, gpu_job() + arguments{"--force"});
+  CHECK(alone.code == 2);
+  CHECK(says(alone.err, "'runtime.device' = \"cuda\": cuda:0 computes with emulated GPU sm_80"));
+  CHECK(says(alone.err, "runtime.device=\"cuda:0\""));
+  CHECK(run(folder, gpu_job() + arguments{"--force", "cluster.mixed_arithmetic=true"}).code == 0);
+}
+
 TEST_CASE("shards and lanes are placed by the memory of GPUs, not by their hosts'") {
   const emulated_library library;
   const scratch_folder folder;

@@ -91,7 +91,13 @@ TEST_CASE("the command lists the devices, plans for a GPU and trains on it") {
   const variable machine("EMULATED_GPU", "two-devices");
   const auto several = run(folder, {"train", "small.toml", "runtime.device=cuda:1,0", "--dry-run"});
   CHECK(several.out.find("# on cuda:1, emulated GPU, ") != std::string::npos);
-  CHECK(several.out.find("; cuda:0, emulated GPU, ") != std::string::npos);
+  CHECK(several.out.find("# on cuda:0, emulated GPU, ") != std::string::npos);
+  const auto plan = json::parse(run(folder, {"train", "small.toml", "runtime.device=cuda:1,0", "--dry-run", "--json"}).out);
+  REQUIRE(plan["devices"].size() == 2);
+  CHECK(plan["devices"][0]["device"] == "cuda:1");
+  CHECK(plan["devices"][0]["predicted_bytes"] > 0);
+  CHECK(plan["device_memory_bytes"] == plan["devices"][0]["predicted_bytes"].get<std::size_t>() +
+                                           plan["devices"][1]["predicted_bytes"].get<std::size_t>());
 }
 
 TEST_CASE("a trained model is evaluated and continues a text on a GPU as on the processor") {

@@ -149,7 +149,13 @@ TEST_CASE("what began on the GPU goes on on the processor, and the reverse") {
     inputs.resume = true;
     settings = small_settings(gpu_first ? "cpu" : "cuda");
     settings.training.precision = precision_kind::automatic;
-    CHECK(run_job(inputs, settings).steps == 8);
+    std::vector<std::string> warnings;
+    job_observer observer;
+    observer.on_warning = [&](const std::string& text) { warnings.push_back(text); };
+    CHECK(run_job(inputs, settings, observer).steps == 8);
+    REQUIRE(warnings.size() == 1);
+    for (const auto* part : {"cuBLASLt", "oneDNN", "up to step 4, and goes on with "})
+      CHECK(warnings[0].find(part) != std::string::npos);
   }
 }
 

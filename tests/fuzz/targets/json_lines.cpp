@@ -15,7 +15,11 @@ void troupe::fuzz::read(std::string_view bytes) {
   data_settings settings;
   settings.path = scratch_file(bytes, "corpus.jsonl").string();
   std::size_t size = 0;
-  open_json_lines(settings)->for_each_document([&](std::string_view text, const std::string&) { size += text.size(); });
+  open_json_lines(settings)->for_each_document([&](std::string_view text, const corpus::locator& where) {
+    size += text.size();
+    where(0);
+    where(text.size() - 1);
+  });
   if (size > bytes.size())
     throw std::logic_error("more text than there were bytes");
 }

@@ -99,8 +99,9 @@ cudaError_t cudaDeviceSynchronize() {
   return the().result(cudaSuccess);
 }
 
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
-  std::strcpy(properties->name, "emulated GPU");
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  const bool other = machine::is_told("other-kind") || (device > 0 && machine::is_told("unlike"));
+  std::strcpy(properties->name, other ? "other emulated GPU" : "emulated GPU");
   properties->major = 8;
   properties->minor = 0;
   properties->multiProcessorCount = 1;

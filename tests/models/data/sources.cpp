@@ -182,7 +182,13 @@ TEST_CASE("an unknown character is named with its file and its place there, howe
     text += line == 20'000 ? "abé\n" : "abc\n";
   auto settings = settings_for(folder.write("t.txt", text), folder);
   CHECK(contains(message_of([&] { open_dataset(settings, 2, {}, make_character_tokenizer("abc\n")); }),
-                 "t.txt: the character 'é' (U+00E9) at byte 79998 (line 20000, column 3) is not among the 4"));
+                 "t.txt:20000:3: found the character 'é' (U+00E9), expected one of the 4 that the tokenizer knows\nhelp: take "
+                 "it out of the text, or start a new run"));
+  settings.path = folder / "in";
+  folder.write("in/a.txt", "abc");
+  folder.write("in/b.txt", "abc\nüb");
+  CHECK(contains(message_of([&] { open_dataset(settings, 2, {}, make_character_tokenizer("abc\n")); }),
+                 "in/b.txt:2:1: found the character 'ü' (U+00FC)"));
 }
 
 TEST_CASE("JSON lines: the named field of each") {
@@ -197,7 +203,7 @@ TEST_CASE("JSON lines: the named field of each") {
   settings.validation_fraction = 0;
   CHECK(text_of(*open_dataset(settings, 4), split::train) == "one\nline\ncaf\xC3\xA9");
   settings.field = "text";
-  CHECK(contains(refused(settings), "corpus.jsonl:1: no field 'text'"));
+  CHECK(contains(refused(settings), "corpus.jsonl:1:1: no field 'text' in the object, which has 'id', 'body'\nhelp: set data.field "));
 
   folder.write("many/b.jsonl", "{\"text\": \"second\"}");
   folder.write("many/a.jsonl", "{\"text\": \"first\"}\n");
@@ -219,11 +225,25 @@ TEST_CASE("JSON lines: malformed ones are named") {
   };
   CHECK(contains(message("{\"text\": \"cut"), "bad.ndjson:2:14: malformed JSON"));
   CHECK(contains(message("{\"text\": \"a\"} b"), "bad.ndjson:2:15: malformed JSON"));
-  CHECK(contains(message("{\"text\": \"\xFF\"}"), "bad.ndjson:2:11: malformed JSON"));
-  CHECK(contains(message("[1]"), "bad.ndjson:2: expected a JSON object, found an array"));
-  CHECK(contains(message("\"text\""), "bad.ndjson:2: expected a JSON object, found a string"));
-  CHECK(contains(message("{\"text\": 5}"), "bad.ndjson:2: expected a string in field 'text', found a number"));
-  CHECK(contains(message("{\"text\": \"a\", \"text\": null}"), "found null"));
+  CHECK(contains(message("{\"text\": \"\xFF\"}"), "bad.ndjson:2:11: found the byte 0xFF, expected UTF-8\nhelp: "));
+  CHECK(contains(message("[1]"), "bad.ndjson:2:1: expected a JSON object, found an array"));
+  CHECK(contains(message(" \"text\""), "bad.ndjson:2:2: expected a JSON object, found a string"));
+  CHECK(contains(message("{\"text\": 5}"), "bad.ndjson:2:10: expected a string in field 'text', found a number"));
+  CHECK(contains(message("{\"text\": \"a\", \"text\": null}"), "bad.ndjson:2:23: expected a string in field 'text', found null"));
+  CHECK(contains(message("{\"é\": \"ü\", \"text\" : [1]}"), "bad.ndjson:2:21: expected a string in field 'text', found an array"));
+  CHECK(contains(message("{\"é\": \"ü\" \"text\"}"), "bad.ndjson:2:16: malformed JSON"));
+}
+
+TEST_CASE("JSON lines: an unknown character is named with its place in the file, not in the text that it holds") {
+  const corpus_folder folder;
+  const auto refusal = [&](const std::string& line) {
+    const auto settings = settings_for(folder.write("lines.jsonl", "{\"text\": \"abc\"}\n" + line + "\n"), folder);
+    return message_of([&] { open_dataset(settings, 2, {}, make_character_tokenizer("abcü\n\"é\U0001F3AD")); });
+  };
+  CHECK(contains(refusal("{\"text\": \"abd\"}"), "lines.jsonl:2:13: found the character 'd'"));
+  CHECK(contains(refusal("{\"ü\": 1, \"text\":\"abüd\"}"), "lines.jsonl:2:21: found the character 'd'"));
+  CHECK(contains(refusal("{\"text\": \"\\n\\\"\\u00e9\\ud83c\\udfadüx\"}"), "lines.jsonl:2:34: found the character 'x'"));
+  CHECK(contains(refusal("{\"text\": \"ab\\u0064\", \"other\": 1}"), "lines.jsonl:2:13: found the character 'd'"));
 }
 
 TEST_CASE("token shards of llm.c, in order of their names, with their validation split") {
@@ -312,8 +332,8 @@ TEST_CASE("what is missing, empty or too short says what to do") {
                  "10 tokens to validate on, but a context of 10 needs at least 11"));
   CHECK(contains(refused(settings_for(folder / "short.txt", folder), 0), "the context is 0"));
   CHECK(contains(refused(settings_for(folder.write("latin1.txt", "text\nof caf\xE9"), folder)),
-                 "latin1.txt: not UTF-8 at byte 11 (line 2, column 7); convert the text, or set data.tokenizer to "
-                 "'bytes'"));
+                 "latin1.txt:2:7: found the byte 0xE9, expected UTF-8\nhelp: convert the text, as `iconv` does, or set "
+                 "data.tokenizer=\"bytes\""));
   auto settings = settings_for(folder.write("fine.txt", std::string(100, 'x')), folder);
   settings.validation_fraction = 1.5;
   CHECK(contains(refused(settings), "data.validation_fraction is 1.5, expected at least 0 and less than 1"));

@@ -88,9 +88,9 @@ TEST_CASE("characters are numbered in the order of their code points") {
 TEST_CASE("an unknown character is named with its place") {
   const auto tokens = make_character_tokenizer("ab\n");
   CHECK(message_of([&] { tokens->encode("ab\nb\xC3\xA9"); }) ==
-        "the character '\xC3\xA9' (U+00E9) at byte 4 (line 2, column 2) is not among the 3 that the tokenizer knows");
-  CHECK(contains(message_of([&] { tokens->encode(std::string_view("a\0", 2)); }), "the character U+0000 at byte 1"));
-  CHECK(contains(message_of([&] { tokens->encode("a\xFF"); }), "not UTF-8 at byte 1 (line 1, column 2)"));
+        "line 2, column 2 of the text: found the character '\xC3\xA9' (U+00E9), expected one of the 3 that the tokenizer knows");
+  CHECK(contains(message_of([&] { tokens->encode(std::string_view("a\0", 2)); }), "column 2 of the text: found the character U+0000"));
+  CHECK(contains(message_of([&] { tokens->encode("a\xFF"); }), "line 1, column 2 of the text: found the byte 0xFF, expected UTF-8"));
 }
 
 TEST_CASE("sentencepiece: a trained model is lossless, small and the same every time") {
@@ -124,7 +124,7 @@ TEST_CASE("sentencepiece: what cannot be trained or loaded is an error") {
   CHECK(contains(message_of([] { train_sentencepiece("a b c", 10'000); }), "Vocabulary size too high (10000)"));
   CHECK(contains(message_of([] { train_sentencepiece(some_text(), 100); }), "data.tokenizer_vocabulary = 100 is too small"));
   CHECK(contains(message_of([] { train_sentencepiece("\n\n", 300); }), "no text"));
-  CHECK(contains(message_of([] { train_sentencepiece("abc\xFF", 300); }), "not UTF-8 at byte 3"));
+  CHECK(contains(message_of([] { train_sentencepiece("abc\xFF", 300); }), "column 4 of the text: found the byte 0xFF, expected UTF-8"));
   CHECK(contains(message_of([] { load_sentencepiece("not a model"); }), "no sentencepiece model"));
   CHECK(contains(message_of([] { load_sentencepiece(""); }), "no sentencepiece model"));
   const std::string model = train_sentencepiece(some_text(), 300)->serialize();

@@ -36,7 +36,6 @@ node_resources example() {
   result.host = "node-7.example.org";
   result.process_id = 4'711;
   result.build = "troupe 0.1.0 0123456789ab";
-  result.arithmetic = "oneDNN 2.6.0 avx2, glibc 2.36";
   result.cores = 3.5;
   result.memory_bytes = std::uint64_t{6} << 30;
   result.devices = {"cpu", "cuda"};

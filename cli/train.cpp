@@ -286,7 +286,7 @@ void add_train(CLI::App& app, action& chosen) {
                       "its handler, with :wedge that never returns; random:PROBABILITY[:SEED]; several with commas")
     ->allow_extra_args(false);
   command->add_option("--nodes", options->cluster.nodes, "run on this many processes of this machine, started for it")
-    ->check(from_to(1, nodes_max));
+    ->transform(whole(1, nodes_max));
   command->add_option("--replace-after", options->cluster.replace_after,
                       "seconds until a process of --nodes that died is replaced")
     ->check(from_to(0, 3600))
@@ -297,7 +297,7 @@ void add_train(CLI::App& app, action& chosen) {
   command->add_option("--min-nodes", options->cluster.min_nodes,
                       "nodes to wait for before the first step; default: as many as --nodes; else, with --listen, as "
                       "many as torchrun's or Slurm's variables say, at least one")
-    ->check(from_to(1, 65536));
+    ->transform(whole(1, 65536));
   command->add_option("--wait-for-nodes", options->cluster.wait_for_nodes,
                       "seconds to wait for nodes: for the first, for any when all are gone, for one that has room")
     ->check(from_to(0, 86400))

@@ -63,14 +63,25 @@ TEST_CASE("generate names what is wrong") {
   };
   CHECK(misused({"generate", "runs/small", "--temperature", "-1"}) ==
         "error: --temperature: found -1, expected 0 or more");
-  CHECK(misused({"generate", "runs/small", "--top-k", "-2"}) == "error: --top-k: found -2, expected 0 or more");
+  for (const auto* option : {"--top-k", "--tokens"})
+    for (const auto* wrong : {"-2", "1.5", "99999999999999999999", "0x10", "many", ""})
+      CHECK(misused({"generate", "runs/small", option, wrong}) ==
+            fmt::format("error: {}: found {}, expected a whole number, 0 to 1000000000", option, wrong));
+  for (const auto* wrong : {"-1", "18446744073709551616"})
+    CHECK(misused({"generate", "runs/small", "--seed", wrong}) ==
+          fmt::format("error: --seed: found {}, expected a whole number, 0 to 18446744073709551615", wrong));
+  CHECK(run.run({"generate", "runs/small", "--tokens", "010", "--seed", "18446744073709551615"}).out.size() >= 10);
   for (const auto* wrong : {"0", "1.5", "nan"})
     CHECK(misused({"generate", "runs/small", "--prompt", "1", "--top-p", wrong}) ==
           fmt::format("error: --top-p: found {}, expected more than 0 and at most 1", wrong));
   CHECK(misused({"generate", "runs/small", "--threads", "100000"}) ==
-        "error: --threads: found 100000, expected 1 to 1024");
-  CHECK(misused({"eval", "runs/small", "--threads", "0"}) == "error: --threads: found 0, expected 1 to 1024");
-  CHECK(misused({"eval", "runs/small", "--batch", "0"}) == "error: --batch: found 0, expected 1 or more");
+        "error: --threads: found 100000, expected a whole number, 1 to 1024");
+  CHECK(misused({"eval", "runs/small", "--threads", "0"}) ==
+        "error: --threads: found 0, expected a whole number, 1 to 1024");
+  for (const auto* option : {"--batch", "--batches"})
+    for (const auto* wrong : {"0", "-1", "1048577"})
+      CHECK(misused({"eval", "runs/small", option, wrong}) ==
+            fmt::format("error: {}: found {}, expected a whole number, 1 to 1048576", option, wrong));
   const auto unknown = run.run({"generate", "runs/small", "--prompt", "Ж"});
   CHECK(unknown.code == 3);
   CHECK(unknown.err.find("Ж") != std::string::npos);

@@ -81,6 +81,8 @@ TEST_CASE("combinations that cannot work are errors at their place") {
   CHECK(fault("[training]\nlanes = 3\nbatch = 10\n") ==
         "run.toml:4:9: 'training.batch' = 10 is not divisible by training.lanes x training.accumulation = 3 x 1\n"
         "help: the nearest that is: 9");
+  CHECK(fault("[training]\nlanes = 8\nbatch = 15\n").ends_with("help: the nearest that is: 16"));
+  CHECK(fault("[training]\nlanes = 8\nbatch = 3\n").ends_with("help: the nearest that is: 8"));
   CHECK(fault("[model]\nheads = 3\n") == "run.toml:3:9: model.heads = 3 does not divide model.channels = 128");
   CHECK(fault("[model]\nkind = \"llama\"\nkv_heads = 3\n") ==
         "run.toml:4:12: model.kv_heads = 3 does not divide model.heads = 4");
@@ -96,6 +98,10 @@ TEST_CASE("combinations that cannot work are errors at their place") {
   CHECK(fault("[training]\nrecompute = \"some\"\n").starts_with("run.toml:3:13: training.recompute: found 'some'"));
   CHECK(fault("[schedule]\nwarmup_steps = 200\ndecay_steps = 100\n") ==
         "run.toml:4:15: the learning rate would reach its minimum at step 100, before it begins to fall at step 200");
+  for (const auto* key : {"training.steps", "schedule.warmup_steps", "schedule.stable_steps", "schedule.decay_steps",
+                          "evaluation.every", "checkpoint.every", "consistency.staleness"})
+    CHECK(load(folder, minimal, {fmt::format("{}=9223372036854775807", key)}).errors.find(fmt::format("'{}' must be ", key)) !=
+          std::string::npos);
   const auto on_device = [&](const std::string& name, int cores) {
     return load(folder, fmt::format("{}[runtime]\ndevice = \"{}\"\n", minimal, name), {}, {}, cores).errors;
   };
@@ -127,6 +133,9 @@ TEST_CASE("combinations that make no sense are warnings") {
   CHECK(load(folder, std::string(minimal) + "[schedule]\nwarmup_steps = 2000\n")
           .warnings.find("run.toml:3:16: the run ends at step 1000, before its warm-up does at step 2000") !=
         std::string::npos);
+
+  CHECK(load(folder, std::string(minimal) + "[training]\nlanes = 4\n[runtime]\nshards = 3\n", {}, {}, 2)
+          .warnings.find("run.toml:3:9: training.lanes x runtime.threads = 4 x 1 = 4") != std::string::npos);
 
   const auto text = config::parse_toml(minimal, "run.toml");
   run_file run;

@@ -35,7 +35,6 @@ constexpr std::uint32_t nodes_max = 256;  // of one machine: more is a slip of t
 
 struct train_options {
   run_request request;
-  std::string run_dir;
   cluster_request cluster;
   bool resume = false;
   bool force = false;
@@ -184,8 +183,6 @@ exit_code train(const train_options& options) {
   auto run = load_run_file(request, report);
   for (const auto& warning : report.warnings())
     people.warn(to_string(warning));
-  if (!options.run_dir.empty())
-    run.directory = options.run_dir;
   if (!options.cluster.wanted())
     refuse_nodes(options, run);
   std::optional<hosted_cluster> cluster;
@@ -310,7 +307,8 @@ void add_train(CLI::App& app, action& chosen) {
   command->add_flag("--insecure", options->cluster.access.insecure, "listen beyond this machine without TLS");
   command->add_option("--advertise", options->cluster.advertise, "host under which nodes reach this process")
     ->needs(listen);
-  command->add_option("--run-dir", options->run_dir, "where the run is kept; default: runs/NAME");
+  command->add_option("--run-dir", options->request.directory,
+                      "where the run is kept; default: the folder whose config.toml RUN.toml is, else runs/NAME");
   command->add_flag("--quiet", options->quiet, "no progress");
   command->callback([&chosen, options] { chosen = [options] { return train_and_tell(*options); }; });
 }

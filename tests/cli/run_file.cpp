@@ -148,6 +148,42 @@ TEST_CASE("combinations that make no sense are warnings") {
     "warning: run.toml: training.lanes x runtime.threads = 4 x 1 = 4, but this machine has 2 cores"));
 }
 
+TEST_CASE("a run that TOML could not tell of is refused") {
+  const scratch_folder folder;
+  const auto path = write_file(folder, "run.toml", minimal);
+  const auto fault = [](const run_request& request) {
+    config::diagnostics report;
+    try {
+      load_run_file(request, report);
+    } catch (const config::config_error& found) {
+      return std::string(found.what());
+    }
+    return std::string{};
+  };
+  CHECK(fault({path, {}, {}, 0, "r \xff"}).find("'directory' is not UTF-8 at byte 3: r \xef\xbf\xbd") != std::string::npos);
+  CHECK(fault({path, {"data.path=a\xff"}, {}, 0}).starts_with("command line: an assignment is not UTF-8 at byte 12"));
+  CHECK(fault({path, {"model.kind=a\xff"}, {}, 0}).starts_with("command line: an assignment is not UTF-8"));
+  CHECK(fault({write_file(folder, "\xff.toml", minimal), {}, {}, 0}).find("'name' is not UTF-8 at byte 1") !=
+        std::string::npos);
+  CHECK(fault({path, {"name=\xc3\xa4"}, {}, 0}) == "");
+}
+
+TEST_CASE("the config.toml of a run directory is of that directory, wherever it is now") {
+  const scratch_folder folder;
+  const std::string text = std::string(minimal) + "directory = \"runs/before\"\n";
+  const auto directory = [](const run_request& request) {
+    config::diagnostics report;
+    return load_run_file(request, report).directory;
+  };
+  const auto path = write_file(folder, "config.toml", text);
+  CHECK(directory({path, {}, {}, 0}) == "runs/before");
+  write_file(folder, "events.jsonl", "");
+  CHECK(directory({path, {}, {}, 0}) == folder.path().string());
+  CHECK(directory({path, {"directory=runs/other"}, {}, 0}) == "runs/other");
+  CHECK(directory({path, {}, {}, 0, "elsewhere"}) == "elsewhere");
+  CHECK(directory({write_file(folder, "run.toml", text), {}, {}, 0}) == "runs/before");
+}
+
 TEST_CASE("what a run resolved to reads back the same, without warnings") {
   const scratch_folder folder;
   const auto first = load(folder, minimal, {"model.kind=llama", "training.steps=7", "supervision.window=90s"},

@@ -220,7 +220,7 @@ exit_code train(const train_options& options) {
   people.say(fmt::format("{} | {} parameters | {}{}", run.name,
                          format_quantity(static_cast<double>(model->parameters().count())),
                          directory->path().string(),
-                         resumed ? fmt::format(" | newest cut at step {}", resumed->step) : ""));
+                         resumed ? fmt::format(" | newest cut at step {}, to be verified", resumed->step) : ""));
 
   reporter told(people, *directory,
                 {.steps = run.job.training.steps,

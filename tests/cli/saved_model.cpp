@@ -189,6 +189,28 @@ TEST_CASE("export and import give the same model, which trains further") {
   }
 }
 
+TEST_CASE("export and import where nothing can be written say why, and leave nothing in the way") {
+  const trained run({"data.tokenizer=bytes"});
+  const auto cramped = [&](const std::vector<std::string>& arguments) {  // no file of more than 512 bytes
+    const process child(run.folder, arguments, {}, {"/bin/sh", "-c", "trap '' XFSZ; ulimit -f 1; exec \"$@\"", "sh"});
+    CHECK(child.wait() == 5);
+    CHECK(child.err().find("File too large") != std::string::npos);
+  };
+  cramped({"export", "runs/small", "exported"});
+  CHECK_FALSE(std::filesystem::exists(run.folder.path() / "exported"));
+  REQUIRE(run.run({"export", "runs/small", "exported"}).code == 0);
+  cramped({"export", "runs/small", "exported"});  // over what is there: it stays
+  CHECK_FALSE(std::filesystem::exists(run.folder.path() / "exported" / "model.safetensors.partial"));
+  cramped({"import", "exported", "runs/again"});
+  const auto imported = run.run({"import", "exported", "runs/again"});
+  CAPTURE(imported.err);
+  CHECK(imported.code == 0);
+  const auto elsewhere = run.run({"import", "exported", "cache"});
+  CHECK(elsewhere.code == 2);
+  CHECK(elsewhere.err.find("help: choose another folder") != std::string::npos);
+  CHECK(run.run({"import", "exported", "runs/\xff"}).err.find("is not UTF-8") != std::string::npos);
+}
+
 TEST_CASE("a run is not resumed on other data") {
   const trained run;
   write_file(run.folder, "text.txt", read_file(run.folder.path() / "text.txt") + "one more line\n");

@@ -71,6 +71,21 @@ TEST_CASE("output that cannot be written exits with 5") {
   }
 }
 
+TEST_CASE("lines for machines that cannot be written are warned of at the first, and a run whose stderr is gone goes on") {
+  const scratch_folder folder;
+  prepare(folder);
+  const process deaf(folder, {"train", "small.toml", "--json"}, {}, {"/bin/sh", "-c", "exec \"$@\" > /dev/full", "sh"});
+  CHECK(deaf.wait() == 5);
+  const auto err = deaf.err();
+  const auto warning = err.find("warning: standard output cannot be written: No space left on device; runs/small has");
+  REQUIRE(warning != std::string::npos);
+  CHECK(warning < err.find("cut at step 20"));
+  CHECK(err.find("warning:", warning + 1) == std::string::npos);
+  CHECK(err.ends_with("error: standard output cannot be written\n"));
+  const process mute(folder, {"train", "small.toml", "--force"}, {}, {"/bin/sh", "-c", "exec \"$@\" 2> /dev/full", "sh"});
+  CHECK(mute.wait() == 0);
+}
+
 TEST_CASE("a run directory that cannot be written exits with 5") {
   const scratch_folder folder;
   prepare(folder);
@@ -284,11 +299,23 @@ TEST_CASE("a run that is done is resumed to nothing more") {
 TEST_CASE("the first signal saves a cut and leaves; the run can be resumed") {
   const scratch_folder folder;
   prepare(folder);
-  const process child(folder, {"train", "small.toml", "training.steps=1000000", "--json"});
-  const auto metrics = folder.path() / "runs" / "small" / "metrics.jsonl";
-  for (int i = 0; i < 600 && read_file(metrics).size() < 1000; ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  child.signal(SIGTERM);
+  const auto has_begun = [&] { return read_file(folder.path() / "runs" / "small" / "metrics.jsonl").size() > 1000; };
+  const std::vector<std::string> long_run{"train", "small.toml", "training.steps=1000000", "--json", "--force"};
+  {
+    const process nohup(folder, long_run, {}, {"/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "sh"});
+    REQUIRE(comes_true(has_begun));
+    nohup.signal(SIGHUP);
+    nohup.signal(SIGHUP);
+    const auto steps = [&] { return read_file(folder.path() / "runs" / "small" / "metrics.jsonl").size(); };
+    CHECK(comes_true([&, before = steps()] { return steps() > before + 1000; }));
+    nohup.signal(SIGTERM);
+    CHECK(nohup.wait() == 6);
+  }
+  std::filesystem::remove(folder.path() / "runs" / "small" / "metrics.jsonl");  // what it says is to be of this one
+  const process child(folder, long_run);
+  REQUIRE(comes_true(has_begun));
+  child.signal(SIGHUP);
+  child.signal(SIGHUP);  // as a shell and its terminal both say so
   CHECK(child.wait() == 6);
   const auto last = lines_of(child.out()).back();
   CHECK(last["kind"] == "summary");

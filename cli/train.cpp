@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <optional>
 
@@ -102,6 +103,11 @@ std::optional<cut_manifest> newest_manifest(const run_directory& directory) {
       // The one before, then.
     }
   return {};
+}
+
+std::optional<std::uint64_t> last_evaluated(const run_directory& directory) {
+  const auto last = read_history(directory.metrics(), std::numeric_limits<std::uint64_t>::max()).last_evaluation;
+  return last ? std::optional(last->step) : std::nullopt;
 }
 
 /// Of this machine, where the run stays on it; 0: who will join, and with what, is not known yet.
@@ -234,7 +240,8 @@ exit_code train(const train_options& options) {
                           .context = run.model.context,
                           .checkpoints = directory->checkpoints(),
                           .documents = make_documents(run, data->tokens().get()),
-                          .resume = options.resume};
+                          .resume = options.resume,
+                          .evaluated = last_evaluated(*directory)};
   interruption signals(logs ? "" : "interrupted: saving a cut and leaving");
   try {
     if (cluster)

@@ -3,6 +3,7 @@
 #include "cli/saved_model.hpp"
 
 #include "tests/command_process.hpp"
+#include "tests/documented_keys.hpp"
 
 using namespace troupe;
 using nlohmann::json;
@@ -122,6 +123,11 @@ TEST_CASE("inspect verifies a checkpoint and says what it holds") {
   const auto machine = json::parse(run.run({"inspect", "runs/small", "--json"}).out);
   CHECK(machine["step"] == 20);
   CHECK(machine["shards"].size() == 2);
+  auto named = machine;
+  named["document_bytes"] = {{"NAME", machine["document_bytes"]["run.toml"]}};
+  types_by_key found;
+  collect(named, "", found);
+  check_documented(found, "`troupe inspect --json` prints one object");
   // The configuration it holds is a run file.
   write_file(run.folder, "again.toml", run.run({"inspect", "runs/small", "--config"}).out);
   CHECK(run.run({"train", "again.toml", "--dry-run"}).code == 0);
@@ -143,10 +149,24 @@ TEST_CASE("eval agrees with the evaluation during training") {
   };
   const double told = run.summary["last_evaluation"]["validation_loss"];
   CHECK(eval({"--batches", "3"})["loss"] == doctest::Approx(told).epsilon(1e-6));
-  CHECK(eval({})["tokens"] > 16 * 4);
+  // Every window that fits, however many make a batch: the last one is a short one.
+  const auto size = static_cast<std::int64_t>(read_file(run.folder.path() / "text.txt").size());  // a byte is a token
+  const auto validation = size - static_cast<std::int64_t>(static_cast<double>(size) * (1.0 - 0.1));
+  const auto windows = [](std::int64_t tokens) { return (tokens - 1) / 16; };
+  REQUIRE(windows(validation) % 4 != 0);
+  REQUIRE(windows(size) % 64 != 0);
+  const auto once = eval({});
+  CHECK(once["tokens"] == windows(validation) * 16);
+  for (const auto* rows : {"1", "3", "1000"})
+    CHECK(eval({"--batch", rows})["loss"].get<double>() == doctest::Approx(once["loss"].get<double>()).epsilon(1e-5));
+  CHECK(eval({"--batches", "3"})["tokens"] == 3 * 4 * 16);
   const auto whole = eval({"--data", "text.txt"});
-  CHECK(whole["tokens"] > eval({})["tokens"]);
-  CHECK(whole["loss"] > 0.0);
+  CHECK(whole["tokens"] == windows(size) * 16);
+  CHECK(eval({"--data", "text.txt", "--batch", "64"})["tokens"] == windows(size) * 16);
+
+  types_by_key found;
+  collect(once, "", found);
+  check_documented(found, "`troupe eval --json` prints one object");
   write_file(run.folder, "short.txt", "a");
   CHECK(run.run({"eval", "runs/small", "--data", "short.txt"}).code == 3);
 }

@@ -40,7 +40,8 @@ inline CLI::Validator above_to(double below, double most) {
                       fmt::format("more than {} and at most {}", below, most));
 }
 
-/// A whole number as people write it, in decimal digits; CLI11 itself turns -1 and what is too large into something else.
+/// A whole number as people write it, in decimal digits; CLI11 itself turns -1 and what is too large into something
+/// else.
 inline CLI::Validator whole(std::uint64_t least, std::uint64_t most) {
   return CLI::Validator(
     [=](std::string& text) -> std::string {

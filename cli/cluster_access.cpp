@@ -67,7 +67,8 @@ cluster_access access_options::find() const {
   out.tls = tls.empty() ? environment_variable("TROUPE_TLS").value_or("") : tls;
   const auto name = out.tls.string();
   if (utf8::first_invalid(name) < name.size())  // a run's cluster.json tells others where it is
-    throw usage_error(fmt::format("--tls {}: the folder's name is not UTF-8\nhelp: choose another", utf8::repaired(name)));
+    throw usage_error(fmt::format("--tls {}: the folder's name is not UTF-8\nhelp: choose another",
+                                  utf8::repaired(name)));
   out.insecure = insecure;
   return out;
 }

@@ -43,7 +43,8 @@ exit_code guarded(const troupe::action& what) {
   } catch (const std::bad_alloc&) {
     return fail(exit_code::system, "out of memory");
   } catch (const std::exception& fault) {
-    troupe::write_anyway(stderr, fmt::format("error: {}\nhelp: this is a fault of troupe itself; please report it\n", fault.what()));
+    troupe::write_anyway(stderr, fmt::format("error: {}\nhelp: this is a fault of troupe itself; please report it\n",
+                                             fault.what()));
     return exit_code::fault;
   }
 }
@@ -96,8 +97,8 @@ int main(int argc, char** argv) {
       return app.exit(fault);
     const bool named = argc > 1 && *argv[1] != '-';
     if (named && app.get_subcommands().empty())
-      troupe::write_anyway(stderr, fmt::format("error: there is no command '{}'\nhelp: {}troupe --help lists all\n", argv[1],
-                                               similar_command(app, argv[1])));
+      troupe::write_anyway(stderr, fmt::format("error: there is no command '{}'\nhelp: {}troupe --help lists all\n",
+                                               argv[1], similar_command(app, argv[1])));
     else
       troupe::write_anyway(stderr,
                            fmt::format("error: {}\nhelp: troupe --help, or troupe COMMAND --help\n", fault.what()));

@@ -173,8 +173,8 @@ void reporter::add_event(const nlohmann::json& line) {
 void reporter::tell(const nlohmann::json& line) {
   if (!options_.json || tell_machine(line) || std::exchange(output_failed_, true))
     return;
-  people_.warn(fmt::format("warning: standard output cannot be written: {}; {} has the same lines", std::strerror(errno),
-                           run_.path().string()));
+  people_.warn(fmt::format("warning: standard output cannot be written: {}; {} has the same lines",
+                           std::strerror(errno), run_.path().string()));
 }
 
 /// Losing lines is no reason to lose a run.

@@ -58,8 +58,8 @@ run_directory::run_directory(fs::path path, run_directory_mode mode) : path_(std
   const bool is_run = fs::exists(path_ / configuration_name, ignored);
   if (mode == run_directory_mode::resume) {
     if (!is_run)
-      throw input_error(fmt::format("{}: there is no run to resume\nhelp: --run-dir DIR names another folder; leave out "
-                                    "--resume to start a run in this one",
+      throw input_error(fmt::format("{}: there is no run to resume\nhelp: --run-dir DIR names another folder; leave "
+                                    "out --resume to start a run in this one",
                                     path_.string()));
     return;
   }

@@ -19,7 +19,8 @@ constexpr double steps_max = 1e15;
 void describe_model(schema& root, model_kind& kind, transformer_settings& model) {
   auto& t = root.table("model", "The transformer. `kind` sets the defaults of all other keys.");
   t.key("kind", kind, "where defaults come from");
-  t.key("vocabulary", model.vocabulary, "tokens; 0: as many as the tokenizer has", from_to(0, transformer_settings::vocabulary_max));
+  t.key("vocabulary", model.vocabulary, "tokens; 0: as many as the tokenizer has",
+        from_to(0, transformer_settings::vocabulary_max));
   t.key("context", model.context, "tokens of a sample: the most positions a sequence has", from_to(1, extent_max));
   t.key("layers", model.layers, "transformer blocks", from_to(1, transformer_settings::layers_max));
   t.key("heads", model.heads, "attention heads of each block", from_to(1, extent_max));

@@ -8,7 +8,8 @@
 namespace troupe {
 
 /// While it lives, the first SIGINT, SIGTERM or SIGHUP asks the job to save a cut and end, or a node to leave; a second
-/// one, other than SIGHUP, ends the process at once. Where SIGHUP was ignored it stays so. SIGUSR1, Slurm's, asks for a cut. One at a time in a process.
+/// one, other than SIGHUP, ends the process at once. Where SIGHUP was ignored it stays so. SIGUSR1, Slurm's, asks for a
+/// cut. One at a time in a process.
 class interruption {
  public:
   /// `first_told` is said at the first signal; empty: nothing is.

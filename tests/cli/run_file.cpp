@@ -100,8 +100,8 @@ TEST_CASE("combinations that cannot work are errors at their place") {
         "run.toml:4:15: the learning rate would reach its minimum at step 100, before it begins to fall at step 200");
   for (const auto* key : {"training.steps", "schedule.warmup_steps", "schedule.stable_steps", "schedule.decay_steps",
                           "evaluation.every", "checkpoint.every", "consistency.staleness"})
-    CHECK(load(folder, minimal, {fmt::format("{}=9223372036854775807", key)}).errors.find(fmt::format("'{}' must be ", key)) !=
-          std::string::npos);
+    CHECK(load(folder, minimal, {fmt::format("{}=9223372036854775807", key)})
+            .errors.find(fmt::format("'{}' must be ", key)) != std::string::npos);
   const auto on_device = [&](const std::string& name, int cores) {
     return load(folder, fmt::format("{}[runtime]\ndevice = \"{}\"\n", minimal, name), {}, {}, cores).errors;
   };
@@ -160,7 +160,8 @@ TEST_CASE("a run that TOML could not tell of is refused") {
     }
     return std::string{};
   };
-  CHECK(fault({path, {}, {}, 0, "r \xff"}).find("'directory' is not UTF-8 at byte 3: r \xef\xbf\xbd") != std::string::npos);
+  CHECK(fault({path, {}, {}, 0, "r \xff"}).find("'directory' is not UTF-8 at byte 3: r \xef\xbf\xbd") !=
+        std::string::npos);
   CHECK(fault({path, {"data.path=a\xff"}, {}, 0}).starts_with("command line: an assignment is not UTF-8 at byte 12"));
   CHECK(fault({path, {"model.kind=a\xff"}, {}, 0}).starts_with("command line: an assignment is not UTF-8"));
   CHECK(fault({write_file(folder, "\xff.toml", minimal), {}, {}, 0}).find("'name' is not UTF-8 at byte 1") !=

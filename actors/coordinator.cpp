@@ -44,6 +44,7 @@ coordinator::coordinator(coordinator_actor::pointer self, job_context_ptr contex
   own_.incarnation = born.incarnation;
   if (places_.describe)
     own_.where = places_.describe(born.name);
+  own_.explanation = born.name + ": started";
   log_->event(own_);
   tree_ = spawn_job_tree(self_->system(), *context_, places_.spawn, born.names, me_,
                          places_.settle_keepers != nullptr);
@@ -193,7 +194,9 @@ void coordinator::injure(const chaos_settings::kill& told) {
 
 void coordinator::finish() {
   ended_ = true;
-  log_->finished(fingerprint(on_host(final_)), barrier_ < context_->settings.training.steps);
+  const bool measured = context_->settings.evaluation.batches == 0 || evaluated_ == barrier_;
+  log_->finished(fingerprint(on_host(final_)),
+                 barrier_ < context_->settings.training.steps || (stopping_ && !measured));
   final_.clear();
   // From here on the tree may end as it likes; but if this coordinator dies, it must not live on beside its
   // successor's.

@@ -111,10 +111,17 @@ void coordinator::move_barrier(std::uint64_t step) {
 
 bool coordinator::evaluation_due() const {
   const auto& settings = context_->settings.evaluation;
-  if (settings.batches == 0 || evaluated_ == barrier_)
+  if (stopping_ || settings.batches == 0 || evaluated_ == barrier_)
     return false;
-  const bool at_end = barrier_ == last_step_ && !stopping_;
-  return at_end || (barrier_ > 0 && settings.every > 0 && barrier_ % settings.every == 0);
+  return barrier_ == last_step_ || (barrier_ > 0 && settings.every > 0 && barrier_ % settings.every == 0);
+}
+
+bool coordinator::lacks_evaluation(std::uint64_t step) const {
+  const auto& settings = context_->settings.evaluation;
+  if (stopping_ || settings.batches == 0 || step == 0 || settings.every == 0 || step % settings.every != 0)
+    return false;
+  const auto& last = log_->summary().last_evaluation;
+  return std::max(context_->inputs.evaluated, last ? std::optional(last->step) : std::nullopt) < step;
 }
 
 bool coordinator::cut_due() const {

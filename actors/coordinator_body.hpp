@@ -103,6 +103,7 @@ class coordinator {
   void watch_speeds();
   /// Whoever cannot be brought to pause does not keep the job from ending.
   void bound_stop();
+  void stop_at(std::uint64_t step);
 
   // -- stalls ---------------------------------------------------------------------------------
   /// Bounds every wait of the job (P3): an actor that is stuck in a handler neither answers nor ends.
@@ -122,6 +123,8 @@ class coordinator {
   std::uint64_t next_barrier(std::uint64_t after) const;
   void move_barrier(std::uint64_t step);
   bool evaluation_due() const;
+  /// Whether one is due at a step that all go on from: it was lost, or given up for a stop.
+  bool lacks_evaluation(std::uint64_t step) const;
   bool cut_due() const;
   /// Whether the evaluation due here has its parameters; asks for it where it does not.
   bool served_evaluation();

@@ -47,11 +47,19 @@ void coordinator::on(const lane_paused& message) {
   const auto level = **std::max_element(paused_.begin(), paused_.end());
   paused_.clear();
   if (stopping_)
-    last_step_ = level;
+    stop_at(level);
   else
     early_cut_at_ = level;
   move_barrier(level);
   work_at_barrier();
+}
+
+/// Nobody who wants to leave waits for an evaluation. One of this very step is made when the run goes on from here.
+void coordinator::stop_at(std::uint64_t step) {
+  last_step_ = step;
+  if (evaluation_.step && *evaluation_.step != step)
+    log_->warning(fmt::format("the evaluation at step {} was given up, since the run is to stop", *evaluation_.step));
+  evaluation_ = {};
 }
 
 void coordinator::on(const node_ready&) {

@@ -215,7 +215,7 @@ void coordinator::restore_all() {
   for (std::uint32_t shard = 0; shard < alive_.shards.size(); ++shard)
     restore(shard, step, on_disk, after_loss);
   last_step_ = stopping_ ? from : std::max(from, context_->settings.training.steps);
-  barrier_ = next_barrier(from);
+  barrier_ = lacks_evaluation(from) ? from : next_barrier(from);
   for (std::uint32_t lane = 0; lane < context_->lanes(); ++lane)
     begin_lane_of(lane);
 }

@@ -31,6 +31,7 @@ struct job_inputs {
   std::map<std::string, std::string> documents;
   /// From the newest good cut; from the beginning where none was made yet; an input_error where none of them is good.
   bool resume = false;
+  std::optional<std::uint64_t> evaluated{};  ///< the last step that was evaluated before, where that is known
 };
 
 /// Samples first .. first + count - 1, counted from the start of training over all epochs.
@@ -115,7 +116,7 @@ struct job_summary {
   std::uint64_t replays = 0;     ///< (lane, step) computed more than once
   std::vector<shard_counters> shards;
   std::string fingerprint;       ///< xxh3-128 of the parameter space in layout order, hexadecimal
-  bool interrupted = false;      ///< stopped by request before its last step
+  bool interrupted = false;      ///< stopped by request before its last step, or the evaluation of that
   std::filesystem::path last_cut;
 };
 

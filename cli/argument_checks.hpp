@@ -2,7 +2,9 @@
 
 /// Checks of arguments that say their bounds as people write them; CLI11's own print those of the type.
 
+#include <charconv>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <string>
 
@@ -38,11 +40,30 @@ inline CLI::Validator above_to(double below, double most) {
                       fmt::format("more than {} and at most {}", below, most));
 }
 
+/// A whole number as people write it, in decimal digits; CLI11 itself turns -1 and what is too large into something
+/// else.
+inline CLI::Validator whole(std::uint64_t least, std::uint64_t most) {
+  return CLI::Validator(
+    [=](std::string& text) -> std::string {
+      std::uint64_t found = 0;
+      const auto* behind = text.data() + text.size();
+      const auto [end, fault] = std::from_chars(text.data(), behind, found);
+      if (fault != std::errc{} || end != behind || found < least || found > most)
+        return fmt::format("found {}, expected a whole number, {} to {}", text, least, most);
+      text = std::to_string(found);  // without the zeros in front that would make it octal
+      return {};
+    },
+    "");
+}
+
 /// Seconds for a node to leave.
 inline constexpr double drain_within_default = 25.0;
 inline constexpr double drain_within_max = 86'400.0;
 
 /// Of mathematics: as many as a run file may ask for.
-inline CLI::Validator threads_check() { return from_to(1, 1024); }
+inline CLI::Validator threads_check() { return whole(1, 1024); }
+
+/// Batches of an evaluation, and sequences of a batch: likewise.
+inline constexpr std::uint64_t evaluation_extent_max = 1 << 20;
 
 }  // namespace troupe

@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.hpp"
+#include "models/data/utf8.hpp"
 #include "runtime/cluster/build_id.hpp"
 #include "runtime/error.hpp"
 #include "runtime/transport/tcp_network.hpp"
@@ -64,6 +65,10 @@ cluster_access access_options::find() const {
   cluster_access out;
   out.secret = secret_file.empty() ? read_cluster_secret().value_or("") : read_secret_file(secret_file);
   out.tls = tls.empty() ? environment_variable("TROUPE_TLS").value_or("") : tls;
+  const auto name = out.tls.string();
+  if (utf8::first_invalid(name) < name.size())  // a run's cluster.json tells others where it is
+    throw usage_error(fmt::format("--tls {}: the folder's name is not UTF-8\nhelp: choose another",
+                                  utf8::repaired(name)));
   out.insecure = insecure;
   return out;
 }

@@ -30,7 +30,7 @@ void add_compute_options(CLI::App& command, compute_options& options) {
     ->type_name("TEXT")
     ->transform(CLI::Validator(to_number, fmt::format("{{{}}}", fmt::join(names, ","))));
   command.add_option("--threads", options.threads, "on processors; default: one for each core")
-    ->check(threads_check());
+    ->transform(threads_check());
 }
 
 std::unique_ptr<stream> open_stream(const compute_options& options) {

@@ -6,6 +6,7 @@
 #include "cli/progress.hpp"
 #include "cli/run_directory.hpp"
 #include "cli/saved_model.hpp"
+#include "models/data/utf8.hpp"
 #include "models/formats/huggingface.hpp"
 
 namespace troupe {
@@ -21,6 +22,9 @@ struct import_options {
 /// A run that has not begun: a cut of step 0 that holds parameters alone.
 exit_code import_model(const import_options& options) {
   console people(stderr, false);
+  if (utf8::first_invalid(options.path) < options.path.size())
+    throw usage_error(fmt::format("{}: the name is not UTF-8, and a run is to be kept there\nhelp: choose another",
+                                  utf8::repaired(options.path)));
   run_directory directory(options.path, options.force ? run_directory_mode::force : run_directory_mode::fresh);
   std::string note;
   auto imported = import_huggingface(options.folder, &note);

@@ -4,10 +4,11 @@
 #include <system_error>
 #include <vector>
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include "actors/job.hpp"
 #include "cli/command.hpp"
+#include "cli/progress.hpp"
 #include "runtime/config/diagnostics.hpp"
 #include "runtime/error.hpp"
 #include "runtime/transport/socket.hpp"
@@ -17,7 +18,7 @@ namespace {
 using troupe::exit_code;
 
 exit_code fail(exit_code code, const char* message) {
-  fmt::print(stderr, "error: {}\n", message);
+  troupe::write_anyway(stderr, fmt::format("error: {}\n", message));
   return code;
 }
 
@@ -42,7 +43,8 @@ exit_code guarded(const troupe::action& what) {
   } catch (const std::bad_alloc&) {
     return fail(exit_code::system, "out of memory");
   } catch (const std::exception& fault) {
-    fmt::print(stderr, "error: {}\nhelp: this is a fault of troupe itself; please report it\n", fault.what());
+    troupe::write_anyway(stderr, fmt::format("error: {}\nhelp: this is a fault of troupe itself; please report it\n",
+                                             fault.what()));
     return exit_code::fault;
   }
 }
@@ -95,10 +97,11 @@ int main(int argc, char** argv) {
       return app.exit(fault);
     const bool named = argc > 1 && *argv[1] != '-';
     if (named && app.get_subcommands().empty())
-      fmt::print(stderr, "error: there is no command '{}'\nhelp: {}troupe --help lists all\n", argv[1],
-                 similar_command(app, argv[1]));
+      troupe::write_anyway(stderr, fmt::format("error: there is no command '{}'\nhelp: {}troupe --help lists all\n",
+                                               argv[1], similar_command(app, argv[1])));
     else
-      fmt::print(stderr, "error: {}\nhelp: troupe --help, or troupe COMMAND --help\n", fault.what());
+      troupe::write_anyway(stderr,
+                           fmt::format("error: {}\nhelp: troupe --help, or troupe COMMAND --help\n", fault.what()));
     return static_cast<int>(exit_code::usage);
   }
   auto code = guarded(chosen);

@@ -60,6 +60,11 @@ std::string format_progress(const progress& state, std::size_t width) {
   if (state.step < state.steps)
     fields.push_back("eta " + format_time(state.seconds_left));
   auto line = fields.front();
+  for (const auto& shorter : {fmt::format("{}/{}", state.step, state.steps), fmt::format("{}", state.step)})
+    if (width != 0 && line.size() > width)
+      line = shorter;
+  if (width != 0 && line.size() > width)
+    return {};
   for (std::size_t i = 1; i < fields.size(); ++i) {
     constexpr std::string_view between = " | ";
     if (width != 0 && line.size() + between.size() + fields[i].size() > width)
@@ -103,6 +108,10 @@ std::string format_summary(const job_summary& summary, const throughput& speed) 
   return text + fmt::format("\nfingerprint {}", summary.fingerprint);
 }
 
+void write_anyway(std::FILE* out, std::string_view text) {
+  [[maybe_unused]] const auto written = std::fwrite(text.data(), 1, text.size(), out);
+}
+
 console::console(std::FILE* out, bool quiet, style how)
     : out_(out),
       quiet_(quiet),
@@ -114,7 +123,7 @@ console::console(std::FILE* out, bool quiet, style how)
 
 console::~console() {
   if (drawn_)
-    fmt::print(out_, "\n");
+    write_anyway(out_, "\n");
 }
 
 void console::set_node(std::uint32_t node) {
@@ -135,7 +144,7 @@ void console::show(const progress& state, bool always) {
     return write({.event = "progress", .message = format_progress(state)});
   const auto columns = columns_of(out_);
   clear();
-  fmt::print(out_, "{}", format_progress(state, columns > 1 ? columns - 1 : 0));
+  write_anyway(out_, format_progress(state, columns > 1 ? columns - 1 : 0));
   drawn_ = true;
   std::fflush(out_);
 }
@@ -152,18 +161,18 @@ void console::write(log_line line) {
   if (!line.node)
     line.node = node_;
   if (style_ == style::log)
-    fmt::print(out_, "{}\n", format_log(line));
+    write_anyway(out_, format_log(line) + "\n");
   else if (coloured_ && line.level != log_level::info)
-    fmt::print(out_, "\x1b[33m{}\x1b[0m\n", line.message);
+    write_anyway(out_, fmt::format("\x1b[33m{}\x1b[0m\n", line.message));
   else
-    fmt::print(out_, "{}\n", line.message);
+    write_anyway(out_, line.message + "\n");
   std::fflush(out_);
 }
 
 /// Takes away the line under redraw.
 void console::clear() {
   if (drawn_)
-    fmt::print(out_, "\r\x1b[K");
+    write_anyway(out_, "\r\x1b[K");
   drawn_ = false;
 }
 

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "actors/job.hpp"
 #include "cli/report.hpp"
@@ -26,7 +27,7 @@ struct progress {
 };
 
 /// "step 12/1000 | loss 2.3456 | lr 1.00e-03 | 41.2 ms | 18.6k tok/s | 43 % of peak | eta 0:41". Fields that do not fit
-/// into `width` columns are left out, the last first; 0: no limit.
+/// into `width` columns are left out, the last first, then what is around the step; 0: no limit.
 std::string format_progress(const progress& state, std::size_t width = 0);
 std::string format_evaluation(const evaluation_report& report, bool best);
 std::string format_cut(const cut_report& report);
@@ -41,6 +42,9 @@ std::string format_flops(double operations);
 std::string format_bytes(double bytes);
 /// "0:41", "12:03", "3:07:59".
 std::string format_time(double seconds);
+
+/// Writes what can be written: that nobody can be told, as on a terminal that is gone, is no reason to fail.
+void write_anyway(std::FILE* out, std::string_view text);
 
 /// Writes to one stream, as a rule stderr. Thread safe.
 class console {

@@ -142,11 +142,11 @@ json to_json(const job_summary& summary, const throughput& speed, double best_lo
   return line;
 }
 
-void tell_machine(const json& line) {
+bool tell_machine(const json& line) {
   if (std::ferror(stdout) != 0)  // nobody reads it any more, or its disk is full: main tells
-    return;
-  fmt::print(stdout, "{}\n", line.dump(-1, ' ', false, json::error_handler_t::replace));
-  std::fflush(stdout);
+    return false;
+  const auto text = line.dump(-1, ' ', false, json::error_handler_t::replace) + '\n';
+  return std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
 }
 
 std::size_t peak_memory_bytes() {

@@ -33,8 +33,8 @@ nlohmann::json failure_json(const std::string& message);
 /// `best_loss`: the lowest of the steps' losses.
 nlohmann::json to_json(const job_summary& summary, const throughput& speed, double best_loss);
 
-/// Writes a line to stdout, at once; nothing any more where an earlier one could not be written.
-void tell_machine(const nlohmann::json& line);
+/// Writes a line to stdout, at once. False, from the first failure on, where it could not be written.
+bool tell_machine(const nlohmann::json& line);
 
 /// Most memory that this process has held.
 std::size_t peak_memory_bytes();

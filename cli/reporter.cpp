@@ -1,6 +1,9 @@
 #include "cli/reporter.hpp"
 
+#include <cerrno>
 #include <cmath>
+#include <cstring>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -100,6 +103,8 @@ void reporter::on_event(const child_event& event) {
     line.event = "restarts";
     line.message = says_where(event) ? "restart | " + event.explanation
                                      : fmt::format("restart | {} (it was on {})", event.explanation, event.where);
+  } else if (event.what == kind::escalated && is(event.reason, errc::bad_input)) {
+    return;  // the command ends with these words
   } else if (event.what == kind::escalated) {
     line.event = "escalated";
     line.message = fmt::format("warning: {} gave up: {}", event.supervisor, event.explanation);
@@ -145,8 +150,7 @@ void reporter::finish(job_summary summary) {
   run_.write_summary(line);
   people_.say({.event = "done", .message = format_summary(summary, overall)});
   const std::lock_guard lock(mutex_);
-  if (options_.json)
-    tell_machine(line);
+  tell(line);
 }
 
 void reporter::fail(const nlohmann::json& failure) {
@@ -156,16 +160,21 @@ void reporter::fail(const nlohmann::json& failure) {
 
 void reporter::add_metric(const nlohmann::json& line) {
   const std::lock_guard lock(mutex_);
-  if (options_.json)
-    tell_machine(line);
+  tell(line);
   check_written(run_.add_metric(line));
 }
 
 void reporter::add_event(const nlohmann::json& line) {
   const std::lock_guard lock(mutex_);
-  if (options_.json)
-    tell_machine(line);
+  tell(line);
   check_written(run_.add_event(line));
+}
+
+void reporter::tell(const nlohmann::json& line) {
+  if (!options_.json || tell_machine(line) || std::exchange(output_failed_, true))
+    return;
+  people_.warn(fmt::format("warning: standard output cannot be written: {}; {} has the same lines",
+                           std::strerror(errno), run_.path().string()));
 }
 
 /// Losing lines is no reason to lose a run.

@@ -53,6 +53,7 @@ class reporter {
   double seconds_left(std::uint64_t step);
   void add_metric(const nlohmann::json& line);
   void add_event(const nlohmann::json& line);
+  void tell(const nlohmann::json& line);
   void check_written(bool written);
 
   console& people_;
@@ -65,6 +66,7 @@ class reporter {
   clock::time_point started_{};
   std::uint64_t steps_here_ = 0;  ///< reported since then
   bool write_failed_ = false;
+  bool output_failed_ = false;
   std::optional<double> joules_before_;
 };
 

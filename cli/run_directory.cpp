@@ -26,7 +26,7 @@ constexpr auto events_name = "events.jsonl";
 constexpr auto summary_name = "summary.json";
 constexpr auto node_logs_name = "nodes";
 constexpr auto journal_name = "journal.bin";
-constexpr std::array run_files{configuration_name, metrics_name, summary_name, journal_name};
+constexpr std::array run_files{metrics_name, summary_name, journal_name};  // besides those that are replaced
 constexpr std::string_view draft_prefix = ".writing-";  // job_journal's, too
 
 /// What was being written when its process was killed. One that was only stopped, and goes on, cannot rename it any more.
@@ -39,6 +39,18 @@ void remove_drafts(const fs::path& folder) {
     fs::remove(draft);
 }
 
+/// What a start leaves that failed, or was killed, before it had written the configuration.
+bool is_unborn(const fs::path& folder) {
+  std::error_code fault;
+  for (fs::directory_iterator entry(folder, fault), end; !fault && entry != end; entry.increment(fault)) {
+    const auto name = entry->path().filename().string();
+    const bool has_no_event = name == events_name && fs::is_empty(entry->path(), fault);
+    if (!has_no_event && !name.starts_with(draft_prefix))
+      return false;
+  }
+  return !fault;
+}
+
 }  // namespace
 
 run_directory::run_directory(fs::path path, run_directory_mode mode) : path_(std::move(path)), mode_(mode) {
@@ -46,7 +58,8 @@ run_directory::run_directory(fs::path path, run_directory_mode mode) : path_(std
   const bool is_run = fs::exists(path_ / configuration_name, ignored);
   if (mode == run_directory_mode::resume) {
     if (!is_run)
-      throw input_error(fmt::format("{}: there is no run to resume\nhelp: leave out --resume to start one",
+      throw input_error(fmt::format("{}: there is no run to resume\nhelp: --run-dir DIR names another folder; leave "
+                                    "out --resume to start a run in this one",
                                     path_.string()));
     return;
   }
@@ -54,9 +67,17 @@ run_directory::run_directory(fs::path path, run_directory_mode mode) : path_(std
     throw usage_error(fmt::format("{}: there is a run already\nhelp: --force deletes it and starts over, another directory "
                                   "(train's --run-dir DIR) keeps both, train's --resume goes on from its last cut",
                                   path_.string()));
-  if (!is_run && fs::exists(path_, ignored) && (!fs::is_directory(path_, ignored) || !fs::is_empty(path_, ignored)))
-    throw usage_error(fmt::format("{}: this exists and is not a run directory\nhelp: choose another with --run-dir DIR",
+  if (!is_run && fs::exists(path_, ignored) && (!fs::is_directory(path_, ignored) || !is_unborn(path_)))
+    throw usage_error(fmt::format("{}: this exists and is not a run directory\nhelp: choose another folder (train's "
+                                  "--run-dir DIR)",
                                   path_.string()));
+}
+
+std::optional<fs::path> run_directory::around(const fs::path& configuration) {
+  std::error_code ignored;
+  const auto folder = configuration.has_parent_path() ? configuration.parent_path() : fs::current_path();
+  const bool is_run = configuration.filename() == configuration_name && fs::exists(folder / events_name, ignored);
+  return is_run ? std::optional(folder) : std::nullopt;
 }
 
 void run_directory::open(const std::string& resolved_configuration) {
@@ -102,11 +123,15 @@ void run_directory::write_summary(const nlohmann::json& summary) const {
 
 /// Aside first: a crash leaves the old file or the new one.
 void run_directory::write_file(const char* name, const std::string& text) const {
+  std::error_code ignored;
   const auto aside = path_ / fmt::format("{}{}", draft_prefix, name);
   {
     std::ofstream file(aside, std::ios::binary | std::ios::trunc);
-    if (!(file << text << std::flush))
-      throw system_error(fmt::format("{}: cannot write: {}", aside.string(), std::strerror(errno)));
+    if (!(file << text << std::flush)) {
+      const auto cause = errno;
+      fs::remove(aside, ignored);
+      throw system_error(fmt::format("{}: cannot write: {}", aside.string(), std::strerror(cause)));
+    }
   }
   fs::rename(aside, path_ / name);
 }

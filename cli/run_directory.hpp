@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
 
 #include <nlohmann/json.hpp>
@@ -26,6 +27,9 @@ class run_directory {
  public:
   /// Throws usage_error or input_error, saying how to go on, where `mode` does not fit what is there. Touches nothing.
   run_directory(std::filesystem::path path, run_directory_mode mode);
+
+  /// The run directory that this is the config.toml of, if it is one's. It may have been moved since that was written.
+  static std::optional<std::filesystem::path> around(const std::filesystem::path& configuration);
 
   /// Makes the folder ready and writes config.toml. Throws system_error; usage_error where another process is at work
   /// there.

@@ -1,10 +1,15 @@
 #include "cli/run_file.hpp"
 
+#include <algorithm>
 #include <charconv>
+#include <string_view>
+#include <utility>
 
 #include <fmt/format.h>
 
+#include "cli/run_directory.hpp"
 #include "cli/setting_names.hpp"
+#include "models/data/utf8.hpp"
 
 namespace troupe {
 
@@ -45,10 +50,36 @@ void resolve_path(std::string& path, const fs::path& run_file_folder) {
   path = fs::absolute(!here && there ? beside : fs::path(path)).lexically_normal().string();
 }
 
+bool names_directory(const std::vector<std::string>& overrides) {
+  return std::any_of(overrides.begin(), overrides.end(),
+                     [](const std::string& each) { return each.starts_with("directory="); });
+}
+
+/// TOML is UTF-8, and so is JSON: what is told otherwise could not be read again.
+void require_utf8(std::string_view what, std::string_view text, const config::place& where,
+                  config::diagnostics& report) {
+  if (const auto at = utf8::first_invalid(text); at < text.size())
+    report.error(where, fmt::format("{} is not UTF-8 at byte {}: {}", what, at + 1, utf8::repaired(text)),
+                 "another name of the file or the folder");
+}
+
+/// What is made from paths, besides the run file's text.
+void require_utf8(const run_file& run, const config::value& document, config::diagnostics& report) {
+  const std::pair<std::string_view, const std::string&> made[]{{"name", run.name},
+                                                               {"directory", run.directory},
+                                                               {"data.path", run.data.path},
+                                                               {"data.tokenizer_model", run.data.tokens.model}};
+  for (const auto& [key, text] : made)
+    require_utf8(fmt::format("'{}'", key), text, config::locate(document, key), report);
+}
+
 }  // namespace
 
 run_file load_run_file(const run_request& request, config::diagnostics& report) {
   auto document = config::load_toml(request.path);
+  for (const auto& assignment : request.overrides)
+    require_utf8("an assignment", assignment, {"command line"}, report);
+  report.throw_if_failed();
   for (const auto& assignment : request.overrides)
     config::apply_override(document, assignment, report);
   auto run = bind(document, report);
@@ -56,7 +87,11 @@ run_file load_run_file(const run_request& request, config::diagnostics& report) 
     parse_chaos(specification, run.job.chaos, report);
   if (run.name.empty())
     run.name = request.path.stem().string();
-  if (run.directory.empty()) {
+  if (!request.directory.empty()) {
+    run.directory = request.directory;
+  } else if (const auto around = run_directory::around(request.path); around && !names_directory(request.overrides)) {
+    run.directory = around->string();
+  } else if (run.directory.empty()) {
     run.directory = (fs::path("runs") / run.name).lexically_normal().string();
     if (!run.directory.starts_with("runs/") || run.directory == "runs/")
       report.error(config::locate(document, "name"),
@@ -65,6 +100,7 @@ run_file load_run_file(const run_request& request, config::diagnostics& report) 
   }
   resolve_path(run.data.path, request.path.parent_path());
   resolve_path(run.data.tokens.model, request.path.parent_path());
+  require_utf8(run, document, report);
   report.throw_if_failed();  // checks assume values in range
   check_run_file(run, document, request.cores, report);
   report.throw_if_failed();

@@ -30,10 +30,12 @@ struct run_request {
   std::vector<std::string> overrides;  ///< "section.key=value"
   std::vector<std::string> chaos;      ///< of --chaos, see parse_chaos
   int cores = 0;                       ///< of the machine that is to compute; 0: unknown
+  std::string directory{};             ///< of --run-dir
 };
 
 /// Reads a run file. Relative paths of data are looked up from the current folder, then from the run file's, and are
-/// absolute afterwards. Throws config_error with all that is wrong; warnings go to `report`.
+/// absolute afterwards. The config.toml of a run directory is of that directory, unless the request names another.
+/// Throws config_error with all that is wrong; warnings go to `report`.
 run_file load_run_file(const run_request& request, config::diagnostics& report);
 
 /// The same from text that was resolved before, as cuts keep it: paths stay as they are.

@@ -63,8 +63,9 @@ class checker {
   void check_batch() {
     const auto& training = run_.job.training;
     const auto parts = std::int64_t{training.lanes} * training.accumulation;
+    const auto nearest = std::max<std::int64_t>(1, (training.batch + parts / 2) / parts) * parts;
     if (training.batch % parts != 0)
-      error("training.batch", fmt::format("the nearest that is: {}", std::max(parts, training.batch / parts * parts)),
+      error("training.batch", fmt::format("the nearest that is: {}", nearest),
             "'training.batch' = {} is not divisible by training.lanes x training.accumulation = {} x {}",
             training.batch, training.lanes, training.accumulation);
   }
@@ -144,7 +145,7 @@ class checker {
     }
     const auto threads = std::int64_t{run_.job.training.lanes} * runtime.threads;
     if (!is_cuda(runtime.device) && cores_ > 0 && threads > cores_)
-      warn("runtime.threads", "more threads than cores wait for each other",
+      warn(runtime.threads > 1 ? "runtime.threads" : "training.lanes", "more threads than cores wait for each other",
            "training.lanes x runtime.threads = {} x {} = {}, but this machine has {} core{}", run_.job.training.lanes,
            runtime.threads, threads, cores_, cores_ == 1 ? "" : "s");
   }

@@ -11,16 +11,18 @@ using config::schema;
 
 namespace {
 
-// Bounds of common sense: no run is larger, and products of them stay within 64 bits.
-constexpr double extent_max = 1 << 20;
+// Bounds of common sense, as a model's: no run is larger, and sums and products of them stay within 64 bits.
+constexpr double extent_max = transformer_settings::extent_max;
 constexpr double lanes_max = 4096;
+constexpr double steps_max = 1e15;
 
 void describe_model(schema& root, model_kind& kind, transformer_settings& model) {
   auto& t = root.table("model", "The transformer. `kind` sets the defaults of all other keys.");
   t.key("kind", kind, "where defaults come from");
-  t.key("vocabulary", model.vocabulary, "tokens; 0: as many as the tokenizer has", from_to(0, 1 << 28));
+  t.key("vocabulary", model.vocabulary, "tokens; 0: as many as the tokenizer has",
+        from_to(0, transformer_settings::vocabulary_max));
   t.key("context", model.context, "tokens of a sample: the most positions a sequence has", from_to(1, extent_max));
-  t.key("layers", model.layers, "transformer blocks", from_to(1, 4096));
+  t.key("layers", model.layers, "transformer blocks", from_to(1, transformer_settings::layers_max));
   t.key("heads", model.heads, "attention heads of each block", from_to(1, extent_max));
   t.key("kv_heads", model.kv_heads, "heads of keys and values; 0: as many as heads", from_to(0, extent_max));
   t.key("channels", model.channels, "width of the residual stream", from_to(1, extent_max));
@@ -56,7 +58,7 @@ void describe_data(schema& root, data_settings& data) {
 
 void describe_training(schema& root, training_settings& training) {
   auto& t = root.table("training", "How long, with how many logical workers, on how much at once.");
-  t.key("steps", training.steps, "updates of the parameters", at_least(1));
+  t.key("steps", training.steps, "updates of the parameters", from_to(1, steps_max));
   t.key("lanes", training.lanes, "logical data-parallel workers, fixed for the life of a job", from_to(1, lanes_max));
   t.key("batch", training.batch, "sequences per step, over all lanes", from_to(1, extent_max));
   t.key("accumulation", training.accumulation, "micro-batches per lane and step", from_to(1, lanes_max));
@@ -86,16 +88,18 @@ void describe_optimizer(schema& root, optimizer_settings& optimizer) {
 void describe_schedule(schema& root, schedule_settings& schedule) {
   auto& t = root.table("schedule", "The learning rate over the run.");
   t.key("kind", schedule.shape, "its shape");
-  t.key("warmup_steps", schedule.warmup_steps, "linear rise to the peak", at_least(0));
-  t.key("decay_steps", schedule.decay_steps, "step at which the minimum is reached; 0: the last", at_least(0));
-  t.key("stable_steps", schedule.stable_steps, "warmup_stable_decay: steps at the peak", at_least(0));
+  t.key("warmup_steps", schedule.warmup_steps, "linear rise to the peak", from_to(0, steps_max));
+  t.key("decay_steps", schedule.decay_steps, "step at which the minimum is reached; 0: the last",
+        from_to(0, steps_max));
+  t.key("stable_steps", schedule.stable_steps, "warmup_stable_decay: steps at the peak", from_to(0, steps_max));
   t.key("minimum_ratio", schedule.minimum_ratio, "lowest rate, as part of the peak", from_to(0, 1));
 }
 
 void describe_consistency(schema& root, consistency_settings& consistency) {
   auto& t = root.table("consistency", "How far lanes may drift apart.");
   t.key("mode", consistency.mode, "sync waits for all lanes, bounded for the slowest, async for nobody");
-  t.key("staleness", consistency.staleness, "bounded: steps the fastest lane may be ahead");
+  t.key("staleness", consistency.staleness, "bounded: steps the fastest lane may be ahead",
+        from_to(0, steps_max));
   t.key("delay_compensation", consistency.delay_compensation, "bounded, async: DC-ASGD");
   t.key("compensation_lambda", consistency.compensation_lambda, "its strength", at_least(0));
   t.key("compensation_decay", consistency.compensation_decay, "adaptive: of the mean square", from_to_below(0, 1));
@@ -119,14 +123,14 @@ void describe_runtime(schema& root, runtime_settings& runtime) {
 
 void describe_evaluation(schema& root, evaluation_settings& evaluation) {
   auto& t = root.table("evaluation", "Losses on train and validation samples.");
-  t.key("every", evaluation.every, "steps between evaluations; 0: only at the end");
+  t.key("every", evaluation.every, "steps between evaluations; 0: only at the end", from_to(0, steps_max));
   t.key("batches", evaluation.batches, "of each evaluation; 0: no evaluation at all", from_to(0, extent_max));
   t.key("batch", evaluation.batch, "sequences in each; 0: as in training", from_to(0, extent_max));
 }
 
 void describe_checkpoint(schema& root, checkpoint_settings& checkpoint) {
   auto& t = root.table("checkpoint", "Cuts: what a run can be resumed from.");
-  t.key("every", checkpoint.every, "steps between cuts; 0: by time only");
+  t.key("every", checkpoint.every, "steps between cuts; 0: by time only", from_to(0, steps_max));
   t.key("interval", checkpoint.interval, "longest time between cuts; 0: by steps only");
   t.key("keep_count", checkpoint.keep.keep_count, "newest cuts kept; 0: all");
   t.key("keep_age", checkpoint.keep.keep_age, "younger cuts are kept as well");
@@ -175,7 +179,7 @@ void describe_chaos(schema& root, chaos_settings& chaos) {
   t.key("actors", chaos.actors, "whom random kills choose from; empty: every shard, replica and loader");
   t.tables("kill", chaos.kills, "One planned kill.", [](schema& element, chaos_settings::kill& kill) {
     element.key("actor", kill.actor, "such as \"shard/0\", \"replica/1\", \"loader/0\", \"evaluator\"");
-    element.key("step", kill.step, "when this step is done");
+    element.key("step", kill.step, "when this step is done", from_to(0, steps_max));
     element.key("how", kill.how, "it ends, an exception leaves its handler, or its handler never returns");
   });
 }

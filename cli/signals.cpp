@@ -24,7 +24,9 @@ void tell(std::string_view message) {
   [[maybe_unused]] const auto written = write(STDERR_FILENO, message.data(), message.size());
 }
 
-void on_signal(int) {
+void on_signal(int which) {
+  if (which == SIGHUP && request_of_process.stop)
+    return;  // a terminal that goes away may say so more than once
   const int error_before = errno;
   if (was_signalled.exchange(true)) {
     tell("\ninterrupted again: leaving at once, nothing is saved\n");
@@ -64,6 +66,9 @@ interruption::interruption(const char* first_told) {
   sigemptyset(&handler.sa_mask);
   sigaction(SIGINT, &handler, &interrupt_before_);
   sigaction(SIGTERM, &handler, &terminate_before_);
+  sigaction(SIGHUP, nullptr, &hangup_before_);
+  if (hangup_before_.sa_handler != SIG_IGN)  // as under nohup
+    sigaction(SIGHUP, &handler, nullptr);
   handler.sa_handler = [](int) { request_of_process.cut = true; };
   sigaction(SIGUSR1, &handler, &cut_before_);
   handler.sa_handler = on_lost_reader;
@@ -73,6 +78,7 @@ interruption::interruption(const char* first_told) {
 interruption::~interruption() {
   sigaction(SIGINT, &interrupt_before_, nullptr);
   sigaction(SIGTERM, &terminate_before_, nullptr);
+  sigaction(SIGHUP, &hangup_before_, nullptr);
   sigaction(SIGUSR1, &cut_before_, nullptr);
   sigaction(SIGPIPE, &pipe_before_, nullptr);
   has_file = 0;

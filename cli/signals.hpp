@@ -7,9 +7,10 @@
 
 namespace troupe {
 
-/// While it lives, the first SIGINT or SIGTERM asks the job to save a cut and end, or a node to leave; a second one ends
-/// the process at once. SIGPIPE asks for the same, once: nobody reads what this process writes (`| head` has seen enough).
-/// SIGUSR1, Slurm's, asks for a cut. One at a time in a process.
+/// While it lives, the first SIGINT, SIGTERM or SIGHUP asks the job to save a cut and end, or a node to leave; a second
+/// one, other than SIGHUP, ends the process at once. Where SIGHUP was ignored it stays so. SIGPIPE asks for the same,
+/// once: nobody reads what this process writes (`| head` has seen enough). SIGUSR1, Slurm's, asks for a cut. One at a
+/// time in a process.
 class interruption {
  public:
   /// `first_told` is said at the first signal; empty: nothing is.
@@ -27,6 +28,7 @@ class interruption {
  private:
   struct sigaction interrupt_before_ {};
   struct sigaction terminate_before_ {};
+  struct sigaction hangup_before_ {};
   struct sigaction cut_before_ {};
   struct sigaction pipe_before_ {};
 };

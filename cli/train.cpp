@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <optional>
 
@@ -35,7 +36,6 @@ constexpr std::uint32_t nodes_max = 256;  // of one machine: more is a slip of t
 
 struct train_options {
   run_request request;
-  std::string run_dir;
   cluster_request cluster;
   bool resume = false;
   bool force = false;
@@ -103,6 +103,11 @@ std::optional<cut_manifest> newest_manifest(const run_directory& directory) {
       // The one before, then.
     }
   return {};
+}
+
+std::optional<std::uint64_t> last_evaluated(const run_directory& directory) {
+  const auto last = read_history(directory.metrics(), std::numeric_limits<std::uint64_t>::max()).last_evaluation;
+  return last ? std::optional(last->step) : std::nullopt;
 }
 
 /// Of this machine, where the run stays on it; 0: who will join, and with what, is not known yet.
@@ -184,8 +189,6 @@ exit_code train(const train_options& options) {
   auto run = load_run_file(request, report);
   for (const auto& warning : report.warnings())
     people.warn(to_string(warning));
-  if (!options.run_dir.empty())
-    run.directory = options.run_dir;
   if (!options.cluster.wanted())
     refuse_nodes(options, run);
   std::optional<hosted_cluster> cluster;
@@ -223,7 +226,7 @@ exit_code train(const train_options& options) {
   people.say(fmt::format("{} | {} parameters | {}{}", run.name,
                          format_quantity(static_cast<double>(model->parameters().count())),
                          directory->path().string(),
-                         resumed ? fmt::format(" | newest cut at step {}", resumed->step) : ""));
+                         resumed ? fmt::format(" | newest cut at step {}, to be verified", resumed->step) : ""));
 
   reporter told(people, *directory,
                 {.steps = run.job.training.steps,
@@ -237,7 +240,8 @@ exit_code train(const train_options& options) {
                           .context = run.model.context,
                           .checkpoints = directory->checkpoints(),
                           .documents = make_documents(run, data->tokens().get()),
-                          .resume = options.resume};
+                          .resume = options.resume,
+                          .evaluated = last_evaluated(*directory)};
   interruption signals(logs ? "" : "interrupted: saving a cut and leaving");
   try {
     if (cluster)
@@ -291,7 +295,7 @@ void add_train(CLI::App& app, action& chosen) {
                       "its handler, with :wedge that never returns; random:PROBABILITY[:SEED]; several with commas")
     ->allow_extra_args(false);
   command->add_option("--nodes", options->cluster.nodes, "run on this many processes of this machine, started for it")
-    ->check(from_to(1, nodes_max));
+    ->transform(whole(1, nodes_max));
   command->add_option("--replace-after", options->cluster.replace_after,
                       "seconds until a process of --nodes that died is replaced")
     ->check(from_to(0, 3600))
@@ -302,7 +306,7 @@ void add_train(CLI::App& app, action& chosen) {
   command->add_option("--min-nodes", options->cluster.min_nodes,
                       "nodes to wait for before the first step; default: as many as --nodes; else, with --listen, as "
                       "many as torchrun's or Slurm's variables say, at least one")
-    ->check(from_to(1, 65536));
+    ->transform(whole(1, 65536));
   command->add_option("--wait-for-nodes", options->cluster.wait_for_nodes,
                       "seconds to wait for nodes: for the first, for any when all are gone, for one that has room")
     ->check(from_to(0, 86400))
@@ -315,7 +319,8 @@ void add_train(CLI::App& app, action& chosen) {
   command->add_flag("--insecure", options->cluster.access.insecure, "listen beyond this machine without TLS");
   command->add_option("--advertise", options->cluster.advertise, "host under which nodes reach this process")
     ->needs(listen);
-  command->add_option("--run-dir", options->run_dir, "where the run is kept; default: runs/NAME");
+  command->add_option("--run-dir", options->request.directory,
+                      "where the run is kept; default: the folder whose config.toml RUN.toml is, else runs/NAME");
   command->add_flag("--quiet", options->quiet, "no progress");
   command->callback([&chosen, options] { chosen = [options] { return train_and_tell(*options); }; });
 }

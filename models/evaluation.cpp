@@ -1,26 +1,32 @@
 #include "models/evaluation.hpp"
 
-#include <limits>
+#include <algorithm>
 
 namespace troupe {
 
-double mean_loss(const model& of, stream& on, std::span<const tensor> parameters, const dataset& data, split part,
-                 std::uint64_t seed, std::uint64_t batches, std::int64_t rows, std::int64_t context) {
-  if (data.token_count(part) <= context)
-    return std::numeric_limits<double>::quiet_NaN();
-  pass p(of, on);
-  p.training = false;
-  p.parameters.assign(parameters.begin(), parameters.end());
-  double sum = 0.0;
-  std::int64_t targets = 0;
-  for (std::uint64_t i = 0; i < batches; ++i) {
-    p.begin(read_batch(data, part, seed, i * static_cast<std::uint64_t>(rows), rows, context), {});
-    for (std::size_t block = 0; block < of.block_count(); ++block)
-      of.forward(block, p);
-    sum += p.loss_sum();
-    targets += p.target_count();
-  }
-  return sum / static_cast<double>(targets);
+loss_measurement::loss_measurement(const model& of, stream& on, std::span<const tensor> parameters, const dataset& data,
+                                   split part, std::uint64_t seed, std::uint64_t samples, std::int64_t rows,
+                                   std::int64_t context)
+    : model_(of),
+      data_(data),
+      pass_(of, on),
+      part_(part),
+      seed_(seed),
+      samples_(data.token_count(part) > context ? samples : 0),
+      rows_(rows),
+      context_(context) {
+  pass_.training = false;
+  pass_.parameters.assign(parameters.begin(), parameters.end());
+}
+
+void loss_measurement::measure_batch() {
+  const auto rows = std::min(samples_ - next_, static_cast<std::uint64_t>(rows_));
+  pass_.begin(read_batch(data_, part_, seed_, next_, static_cast<std::int64_t>(rows), context_), {});
+  next_ += rows;
+  for (std::size_t block = 0; block < model_.block_count(); ++block)
+    model_.forward(block, pass_);
+  sum_ += pass_.loss_sum();
+  targets_ += pass_.target_count();
 }
 
 }  // namespace troupe

@@ -1,13 +1,13 @@
 #include "models/json_file.hpp"
 
 #include <algorithm>
-#include <fstream>
 #include <limits>
 #include <set>
 #include <vector>
 
 #include <fmt/format.h>
 
+#include "models/whole_file.hpp"
 #include "runtime/checkpoint/mapped_file.hpp"
 
 namespace troupe {
@@ -51,10 +51,7 @@ json read_json_file(const std::filesystem::path& file) {
 }
 
 void write_json_file(const std::filesystem::path& file, const nlohmann::ordered_json& value) {
-  std::ofstream out(file, std::ios::binary | std::ios::trunc);
-  out << value.dump(2) << '\n';
-  if (!out.flush())
-    throw system_error(fmt::format("{}: cannot be written", file.string()));
+  write_whole_file(file, value.dump(2) + '\n');
 }
 
 const json* json_members::find(const std::string& key) const {

@@ -33,6 +33,12 @@ struct transformer_settings {
   double rotary_theta = 10000.0;
   double initial_deviation = 0.02;  ///< residual projections are scaled by 1 / sqrt(2 x layers), as in GPT-2
 
+  // Bounds of common sense, for whoever reads settings from a file: no model is larger, and products of them stay
+  // within 64 bits.
+  static constexpr std::int64_t extent_max = 1 << 20;
+  static constexpr std::int64_t layers_max = 4096;
+  static constexpr std::int64_t vocabulary_max = 1 << 28;
+
   static transformer_settings gpt2();
   static transformer_settings llama();
 };

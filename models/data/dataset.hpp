@@ -71,6 +71,10 @@ std::shared_ptr<const dataset> open_dataset(const data_settings& settings, std::
                                             const std::function<void(double)>& progress = {},
                                             std::shared_ptr<const tokenizer> given = {});
 
+/// The same to evaluate on: all that stands there is the validation split, whatever the settings say of one.
+std::shared_ptr<const dataset> open_whole_dataset(const data_settings& settings, std::int64_t context,
+                                                  std::shared_ptr<const tokenizer> given = {});
+
 /// Tokens that a program made itself. Throws input_error for tokens outside 0 .. vocabulary - 1.
 std::shared_ptr<const dataset> make_token_dataset(
   std::vector<std::int32_t> tokens, std::int64_t vocabulary, double validation_fraction = 0.1,

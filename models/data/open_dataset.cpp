@@ -132,6 +132,15 @@ token_dataset_parts read_shards(const data_settings& settings) {
   return parts;
 }
 
+token_dataset_parts read_parts(const data_settings& settings, const std::function<void(double)>& progress,
+                               const std::shared_ptr<const tokenizer>& given) {
+  if (settings.path.empty())
+    throw input_error("data.path is not set; name a text file, a folder, a .jsonl file or token shards");
+  const source_kind kind = settings.source == source_kind::automatic ? detect(settings.path) : settings.source;
+  return kind == source_kind::token_shards ? read_shards(settings)
+                                           : read_corpus(settings, kind, progress ? progress : [](double) {}, given);
+}
+
 void require_samples(const data_settings& settings, const dataset& data, std::int64_t context) {
   if (context < 1)
     throw input_error(fmt::format("the context is {}, expected at least 1", context));
@@ -152,16 +161,25 @@ void require_samples(const data_settings& settings, const dataset& data, std::in
 std::shared_ptr<const dataset> open_dataset(const data_settings& settings, std::int64_t context,
                                             const std::function<void(double)>& progress,
                                             std::shared_ptr<const tokenizer> given) {
-  if (settings.path.empty())
-    throw input_error("data.path is not set; name a text file, a folder, a .jsonl file or token shards");
-  const source_kind kind = settings.source == source_kind::automatic ? detect(settings.path) : settings.source;
-  token_dataset_parts parts = kind == source_kind::token_shards
-                                ? read_shards(settings)
-                                : read_corpus(settings, kind, progress ? progress : [](double) {}, given);
+  token_dataset_parts parts = read_parts(settings, progress, given);
   parts.order = settings.order;
   auto data = make_dataset(std::move(parts));
   require_samples(settings, *data, context);
   return data;
+}
+
+std::shared_ptr<const dataset> open_whole_dataset(const data_settings& settings, std::int64_t context,
+                                                  std::shared_ptr<const tokenizer> given) {
+  token_dataset_parts parts = read_parts(settings, {}, given);
+  auto segments = parts.train.segments();
+  segments.insert(segments.end(), parts.validation.segments().begin(), parts.validation.segments().end());
+  parts.validation = token_stream(std::move(segments));
+  parts.train = {};
+  const auto count = parts.validation.size();
+  if (count <= context)
+    throw input_error(fmt::format("{}: {} tokens, but a context of {} needs at least {}; give more text", settings.path,
+                                  count, context, context + 1));
+  return make_dataset(std::move(parts));
 }
 
 }  // namespace troupe

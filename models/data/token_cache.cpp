@@ -90,6 +90,10 @@ token_cache_writer::token_cache_writer(std::filesystem::path path, const digest&
       vocabulary_(tokens.size()) {
   std::error_code failure;
   std::filesystem::create_directories(path_.parent_path(), failure);
+  if (failure) {
+    errno = failure.value();
+    fail("make its folder");
+  }
   // Without a name, a file goes with its writer, killed or not. Some file systems, such as NFS, know no such files.
   int descriptor = open(path_.parent_path().c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
   if (descriptor < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {

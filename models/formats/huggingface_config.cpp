@@ -18,9 +18,8 @@ namespace {
 using settings_t = transformer_settings;
 using feed_forward_kind = settings_t::feed_forward_kind;
 
-// So large that no model reaches them, so small that products of them do not overflow.
-constexpr std::int64_t extent_max = std::int64_t{1} << 22;
-constexpr std::int64_t layers_max = std::int64_t{1} << 14;
+constexpr std::int64_t extent_max = settings_t::extent_max;
+constexpr std::int64_t layers_max = settings_t::layers_max;
 
 /// Our own key, which transformers keeps and ignores: whether the biases it needs are parameters or only zeros.
 constexpr const char* bias_key = "troupe_bias";
@@ -62,18 +61,25 @@ double positive(const json_members& members, const char* key, double fallback) {
   return value;
 }
 
+double probability(const json_members& members, const char* key, double fallback) {
+  const auto value = members.number(key).value_or(fallback);
+  if (!(value >= 0.0 && value < 1.0))
+    throw members.unexpected(key, "a probability from 0 to below 1");
+  return value;
+}
+
 settings_t read_gpt2(const json_members& members) {
   auto out = settings_t::gpt2();
   require_flag(members, "scale_attn_weights", true);
   require_flag(members, "scale_attn_by_inverse_layer_idx", false);
   require_flag(members, "add_cross_attention", false);
-  out.vocabulary = members.required("vocab_size", 1, extent_max);
+  out.vocabulary = members.required("vocab_size", 1, settings_t::vocabulary_max);
   out.context = members.required("n_positions", 1, extent_max);
   out.channels = members.required("n_embd", 1, extent_max);
   out.layers = members.required("n_layer", 1, layers_max);
   out.heads = members.required("n_head", 1, extent_max);
   out.feed_forward_channels = 4 * out.channels;
-  if (members.integer("n_inner"))
+  if (members.integer("n_inner") || out.feed_forward_channels > extent_max)
     out.feed_forward_channels = members.required("n_inner", 1, extent_max);
   const auto activation = members.text("activation_function").value_or("gelu_new");
   const auto* found = std::find_if(activations.begin(), activations.end(),
@@ -82,7 +88,7 @@ settings_t read_gpt2(const json_members& members) {
     throw members.unexpected("activation_function", "gelu_new, gelu_pytorch_tanh, gelu, relu, silu or swish");
   out.feed_forward = found->second;
   out.norm_epsilon = positive(members, "layer_norm_epsilon", 1e-5);
-  out.dropout = members.number("resid_pdrop").value_or(0.1);
+  out.dropout = probability(members, "resid_pdrop", 0.1);
   out.bias = members.flag(bias_key).value_or(true);
   out.tied_head = members.flag("tie_word_embeddings").value_or(true);
   return out;
@@ -106,7 +112,7 @@ settings_t read_llama(const json_members& members, const std::string& source) {
   require_flag(members, "mlp_bias", false);
   if (const auto activation = members.text("hidden_act"); activation && *activation != "silu")
     throw members.unexpected("hidden_act", "\"silu\"");
-  out.vocabulary = members.required("vocab_size", 1, extent_max);
+  out.vocabulary = members.required("vocab_size", 1, settings_t::vocabulary_max);
   out.context = members.integer("max_position_embeddings") ? members.required("max_position_embeddings", 1, extent_max)
                                                            : 2048;
   out.channels = members.required("hidden_size", 1, extent_max);
@@ -121,7 +127,7 @@ settings_t read_llama(const json_members& members, const std::string& source) {
   out.norm_epsilon = positive(members, "rms_norm_eps", 1e-6);
   out.rotary_theta = read_rotary_theta(members, source);
   out.tied_head = members.flag("tie_word_embeddings").value_or(false);
-  out.dropout = members.number("attention_dropout").value_or(0.0);
+  out.dropout = probability(members, "attention_dropout", 0.0);
   return out;
 }
 

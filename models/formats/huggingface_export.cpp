@@ -51,20 +51,31 @@ std::vector<named_tensor> spread(const pretrained& what, huggingface_family fami
   return out;
 }
 
+void write_files(const pretrained& what, const std::vector<named_tensor>& tensors, const std::filesystem::path& folder,
+                 dtype type) {
+  write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
+  const auto end_token = what.tokens ? what.tokens->end_of_document() : -1;
+  write_json_file(folder / "config.json", write_huggingface_config(what.settings, end_token, type));
+  if (what.tokens)
+    write_huggingface_tokenizer(*what.tokens, what.settings.context, folder);
+}
+
 }  // namespace
 
 void export_huggingface(const pretrained& what, const std::filesystem::path& folder, dtype type) {
   const auto family = family_of(what.settings);
   const auto tensors = spread(what, family, type);
   std::error_code error;
-  std::filesystem::create_directories(folder, error);
+  const bool is_new = std::filesystem::create_directories(folder, error);
   if (error)
     throw system_error(fmt::format("{}: cannot create the folder: {}", folder.string(), error.message()));
-  write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
-  const auto end_token = what.tokens ? what.tokens->end_of_document() : -1;
-  write_json_file(folder / "config.json", write_huggingface_config(what.settings, end_token, type));
-  if (what.tokens)
-    write_huggingface_tokenizer(*what.tokens, what.settings.context, folder);
+  try {
+    write_files(what, tensors, folder, type);
+  } catch (...) {
+    if (is_new)
+      std::filesystem::remove_all(folder, error);
+    throw;
+  }
 }
 
 }  // namespace troupe

@@ -1,7 +1,5 @@
 #include "models/formats/huggingface_tokenizer.hpp"
 
-#include <fstream>
-
 #include <fmt/format.h>
 #include <sentencepiece_processor.h>
 
@@ -10,6 +8,7 @@
 #include "models/data/sentencepiece_tokenizer.hpp"
 #include "models/data/utf8.hpp"
 #include "models/json_file.hpp"
+#include "models/whole_file.hpp"
 #include "runtime/error.hpp"
 
 namespace troupe {
@@ -51,12 +50,6 @@ json characters_json(std::string_view alphabet) {
                         {{"type", "Fuse"}});
 }
 
-void write_bytes(const fs::path& file, const std::string& bytes) {
-  std::ofstream out(file, std::ios::binary | std::ios::trunc);
-  if (!out.write(bytes.data(), static_cast<std::streamsize>(bytes.size())).flush())
-    throw system_error(fmt::format("{}: cannot be written", file.string()));
-}
-
 /// For LlamaTokenizer, the class that hands text to sentencepiece as it is.
 ordered_json sentencepiece_config(const std::string& model) {
   sentencepiece::SentencePieceProcessor processor;
@@ -83,7 +76,7 @@ void write_huggingface_tokenizer(const tokenizer& tokens, std::int64_t context, 
   if (tokens.kind() == "sentencepiece") {
     const auto model = tokens.serialize();
     config = sentencepiece_config(model);
-    write_bytes(folder / sentencepiece_file, model);
+    write_whole_file(folder / sentencepiece_file, model);
     fs::remove(folder / tokenizers_file);
   } else {
     const auto file = tokens.kind() == "bytes"        ? bytes_json()
@@ -93,7 +86,7 @@ void write_huggingface_tokenizer(const tokenizer& tokens, std::int64_t context, 
     for (const auto& special : file["added_tokens"])
       if (special["id"] == tokens.end_of_document())
         config["eos_token"] = special["content"];
-    write_bytes(folder / tokenizers_file, file.dump(2) + "\n");
+    write_whole_file(folder / tokenizers_file, file.dump(2) + "\n");
     fs::remove(folder / sentencepiece_file);
   }
   config["clean_up_tokenization_spaces"] = false;

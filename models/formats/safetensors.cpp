@@ -3,13 +3,15 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <fstream>
 #include <optional>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "models/json_file.hpp"
+#include "models/whole_file.hpp"
 #include "runtime/checkpoint/mapped_file.hpp"
 #include "runtime/error.hpp"
 
@@ -189,25 +191,10 @@ void write_safetensors(const std::filesystem::path& path, std::span<const named_
                   size_field_bytes, ' ');
   const std::uint64_t header_bytes = text.size();
 
-  auto draft = path;
-  draft += ".partial";
-  std::ofstream out(draft, std::ios::binary | std::ios::trunc);
-  out.write(reinterpret_cast<const char*>(&header_bytes), size_field_bytes);
-  out << text;
+  std::vector<std::string_view> pieces{{reinterpret_cast<const char*>(&header_bytes), size_field_bytes}, text};
   for (const auto& each : tensors)
-    out.write(reinterpret_cast<const char*>(each.value.bytes()),
-              static_cast<std::streamsize>(each.value.size_bytes()));
-  out.close();
-  std::error_code error;
-  if (!out)
-    error = std::make_error_code(std::errc::io_error);
-  else
-    std::filesystem::rename(draft, path, error);
-  if (error) {
-    std::error_code ignored;
-    std::filesystem::remove(draft, ignored);
-    throw system_error(fmt::format("{}: cannot be written: {}", path.string(), error.message()));
-  }
+    pieces.emplace_back(reinterpret_cast<const char*>(each.value.bytes()), each.value.size_bytes());
+  write_whole_file(path, pieces);
 }
 
 }  // namespace troupe

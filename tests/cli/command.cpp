@@ -71,6 +71,22 @@ TEST_CASE("output that cannot be written exits with 5") {
   }
 }
 
+TEST_CASE("lines for machines that cannot be written are warned of at the first; without a stderr a run goes on") {
+  const scratch_folder folder;
+  prepare(folder);
+  const process deaf(folder, {"train", "small.toml", "--json"}, {}, {"/bin/sh", "-c", "exec \"$@\" > /dev/full", "sh"});
+  CHECK(deaf.wait() == 5);
+  const auto err = deaf.err();
+  const auto warning = err.find("warning: standard output cannot be written: No space left on device; runs/small has");
+  REQUIRE(warning != std::string::npos);
+  CHECK(warning < err.find("cut at step 20"));
+  CHECK(err.find("warning:", warning + 1) == std::string::npos);
+  CHECK(err.ends_with("error: standard output cannot be written\n"));
+  const process mute(folder, {"train", "small.toml", "--force"}, {},
+                     {"/bin/sh", "-c", "exec \"$@\" 2> /dev/full", "sh"});
+  CHECK(mute.wait() == 0);
+}
+
 TEST_CASE("a run directory that cannot be written exits with 5") {
   const scratch_folder folder;
   prepare(folder);
@@ -284,11 +300,23 @@ TEST_CASE("a run that is done is resumed to nothing more") {
 TEST_CASE("the first signal saves a cut and leaves; the run can be resumed") {
   const scratch_folder folder;
   prepare(folder);
-  const process child(folder, {"train", "small.toml", "training.steps=1000000", "--json"});
-  const auto metrics = folder.path() / "runs" / "small" / "metrics.jsonl";
-  for (int i = 0; i < 600 && read_file(metrics).size() < 1000; ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  child.signal(SIGTERM);
+  const auto has_begun = [&] { return read_file(folder.path() / "runs" / "small" / "metrics.jsonl").size() > 1000; };
+  const std::vector<std::string> long_run{"train", "small.toml", "training.steps=1000000", "--json", "--force"};
+  {
+    const process nohup(folder, long_run, {}, {"/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "sh"});
+    REQUIRE(comes_true(has_begun));
+    nohup.signal(SIGHUP);
+    nohup.signal(SIGHUP);
+    const auto steps = [&] { return read_file(folder.path() / "runs" / "small" / "metrics.jsonl").size(); };
+    CHECK(comes_true([&, before = steps()] { return steps() > before + 1000; }));
+    nohup.signal(SIGTERM);
+    CHECK(nohup.wait() == 6);
+  }
+  std::filesystem::remove(folder.path() / "runs" / "small" / "metrics.jsonl");  // what it says is to be of this one
+  const process child(folder, long_run);
+  REQUIRE(comes_true(has_begun));
+  child.signal(SIGHUP);
+  child.signal(SIGHUP);  // as a shell and its terminal both say so
   CHECK(child.wait() == 6);
   const auto last = lines_of(child.out()).back();
   CHECK(last["kind"] == "summary");
@@ -300,4 +328,91 @@ TEST_CASE("the first signal saves a cut and leaves; the run can be resumed") {
   CAPTURE(resumed.err);
   REQUIRE(resumed.code == 0);
   CHECK(lines_of(resumed.out).back()["first_step"] == done);
+}
+
+TEST_CASE("who wants to leave waits for no evaluation, and what was not measured is when the run goes on") {
+  const scratch_folder folder;
+  prepare(folder);
+  const std::vector<std::string> words{"train", "small.toml", "--json", "--force", "training.steps=20",
+                                       "evaluation.every=5", "checkpoint.every=0"};
+  const auto undisturbed = run(folder, words);
+  REQUIRE(undisturbed.code == 0);
+  const auto evaluated = [](const std::string& out) {
+    std::vector<std::pair<std::uint64_t, double>> found;
+    for (const auto& line : lines_of(out))
+      if (line["kind"] == "evaluation")
+        found.emplace_back(line["step"], line["validation_loss"]);
+    return found;
+  };
+  const auto all = evaluated(undisturbed.out);
+  REQUIRE(all.size() == 4);
+
+  auto endless = words;
+  endless.push_back("evaluation.batches=1000000");
+  const process child(folder, endless);
+  // The lanes stand at step 10, where the next evaluation is due and the evaluator is at that of step 5.
+  REQUIRE(comes_true([&] { return child.out().find("\"step\":10,") != std::string::npos; }));
+  child.signal(SIGINT);
+  CHECK(child.wait() == 6);
+  CHECK(evaluated(child.out()).empty());
+  CHECK(child.err().find("warning: the evaluation at step 5 was given up, since the run is to stop") !=
+        std::string::npos);
+  CHECK(lines_of(child.out()).back()["steps"] == 10);
+
+  const auto resumed =
+    run(folder, {"train", "small.toml", "--json", "--resume", "training.steps=20", "evaluation.every=5"});
+  CAPTURE(resumed.err);
+  REQUIRE(resumed.code == 0);
+  CHECK(evaluated(resumed.out) == std::vector(all.begin() + 1, all.end()));
+  CHECK(lines_of(resumed.out).back()["fingerprint"] == lines_of(undisturbed.out).back()["fingerprint"]);
+}
+
+TEST_CASE("stopped in the evaluation at the end, a run is not done, and resumes to that evaluation") {
+  const scratch_folder folder;
+  prepare(folder);
+  const process child(folder, {"train", "small.toml", "--json", "evaluation.batches=1000000"});
+  REQUIRE(comes_true([&] { return child.out().find("\"step\":20,") != std::string::npos; }));
+  child.signal(SIGINT);
+  CHECK(child.wait() == 6);
+  CHECK(lines_of(child.out()).back()["interrupted"] == true);
+  const auto resumed = run(folder, {"train", "small.toml", "--json", "--resume"});
+  CAPTURE(resumed.err);
+  REQUIRE(resumed.code == 0);
+  CHECK(lines_of(resumed.out).back()["interrupted"] == false);
+  CHECK(lines_of(resumed.out).back()["last_evaluation"]["step"] == 20);
+}
+
+TEST_CASE("a run folder that was moved is resumed by its own config.toml, from elsewhere or from inside") {
+  const scratch_folder folder;
+  prepare(folder);
+  REQUIRE(run(folder, {"train", "small.toml"}).code == 0);
+  std::filesystem::rename(folder.path() / "runs" / "small", folder.path() / "runs" / "b");
+  const auto again = run(folder, {"train", "runs/b/config.toml", "--resume", "--json", "training.steps=22"});
+  CAPTURE(again.err);
+  REQUIRE(again.code == 0);
+  CHECK(lines_of(again.out).back()["first_step"] == 20);
+  const process inside(folder, {"train", "config.toml", "--resume", "--json", "training.steps=24"}, {},
+                       {"/bin/sh", "-c", "cd runs/b && exec \"$@\"", "sh"});
+  CHECK(inside.wait() == 0);
+  CHECK(lines_of(inside.out()).back()["first_step"] == 22);
+  CHECK_FALSE(std::filesystem::exists(folder.path() / "runs" / "small"));
+  const auto gone = run(folder, {"train", "small.toml", "--resume"});
+  CHECK(gone.code == 3);
+  CHECK(gone.err.find("there is no run to resume\nhelp: --run-dir DIR names another folder") != std::string::npos);
+}
+
+TEST_CASE("a run with no good cut is not resumed, and that alone is said") {
+  const scratch_folder folder;
+  prepare(folder);
+  REQUIRE(run(folder, {"train", "small.toml"}).code == 0);
+  const std::filesystem::path shard = "runs/small/checkpoints/step-000000020/shard-0000.bin";
+  auto bytes = read_file(folder.path() / shard);
+  REQUIRE(bytes.size() > 100);
+  bytes[100] ^= 1;
+  write_file(folder, shard.string(), bytes);
+  const auto resumed = run(folder, {"train", "small.toml", "--resume", "training.steps=30"});
+  CHECK(resumed.code == 3);
+  CHECK(resumed.err.find("newest cut at step 20, to be verified") != std::string::npos);
+  CHECK(resumed.err.find("none of the 1 checkpoints is good") != std::string::npos);
+  CHECK(resumed.err.find("supervisor") == std::string::npos);
 }

@@ -66,7 +66,10 @@ TEST_CASE("fields that do not fit are left out whole") {
   CHECK(format_progress(sample(), line.size() - 1) ==
         "step 12/1000 | loss 2.3457 | lr 1.00e-03 | 41.2 ms | 18.6k tok/s | 43 % of peak");
   CHECK(format_progress(sample(), 30) == "step 12/1000 | loss 2.3457");
-  CHECK(format_progress(sample(), 1) == "step 12/1000");
+  CHECK(format_progress(sample(), 12) == "step 12/1000");
+  CHECK(format_progress(sample(), 11) == "12/1000");
+  CHECK(format_progress(sample(), 6) == "12");
+  CHECK(format_progress(sample(), 1) == "");
 }
 
 TEST_CASE("quantities have three digits that count") {

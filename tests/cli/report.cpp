@@ -125,6 +125,20 @@ TEST_CASE("a run directory is never overwritten by accident") {
   CHECK_FALSE(std::filesystem::exists(path / "summary.json"));
 }
 
+TEST_CASE("what a start leaves that could not write its configuration is no obstacle to the next") {
+  for (const auto mode : {run_directory_mode::fresh, run_directory_mode::force}) {
+    const scratch_folder folder;
+    write_file(folder, "events.jsonl", "");
+    write_file(folder, ".writing-config.toml", "key");
+    CHECK(fault_of(folder.path(), mode) == "");
+    CHECK(read_file(folder.path() / "config.toml") == "key = 1\n");
+    CHECK_FALSE(std::filesystem::exists(folder.path() / ".writing-config.toml"));
+  }
+  const scratch_folder folder;
+  write_file(folder, "events.jsonl", "somebody's own");
+  CHECK(fault_of(folder.path(), run_directory_mode::force).find("not a run directory") != std::string::npos);
+}
+
 TEST_CASE("a folder that is no run is left alone, by force too") {
   const scratch_folder folder;
   write_file(folder, "precious.txt", "data");

@@ -81,6 +81,8 @@ TEST_CASE("combinations that cannot work are errors at their place") {
   CHECK(fault("[training]\nlanes = 3\nbatch = 10\n") ==
         "run.toml:4:9: 'training.batch' = 10 is not divisible by training.lanes x training.accumulation = 3 x 1\n"
         "help: the nearest that is: 9");
+  CHECK(fault("[training]\nlanes = 8\nbatch = 15\n").ends_with("help: the nearest that is: 16"));
+  CHECK(fault("[training]\nlanes = 8\nbatch = 3\n").ends_with("help: the nearest that is: 8"));
   CHECK(fault("[model]\nheads = 3\n") == "run.toml:3:9: model.heads = 3 does not divide model.channels = 128");
   CHECK(fault("[model]\nkind = \"llama\"\nkv_heads = 3\n") ==
         "run.toml:4:12: model.kv_heads = 3 does not divide model.heads = 4");
@@ -96,6 +98,10 @@ TEST_CASE("combinations that cannot work are errors at their place") {
   CHECK(fault("[training]\nrecompute = \"some\"\n").starts_with("run.toml:3:13: training.recompute: found 'some'"));
   CHECK(fault("[schedule]\nwarmup_steps = 200\ndecay_steps = 100\n") ==
         "run.toml:4:15: the learning rate would reach its minimum at step 100, before it begins to fall at step 200");
+  for (const auto* key : {"training.steps", "schedule.warmup_steps", "schedule.stable_steps", "schedule.decay_steps",
+                          "evaluation.every", "checkpoint.every", "consistency.staleness"})
+    CHECK(load(folder, minimal, {fmt::format("{}=9223372036854775807", key)})
+            .errors.find(fmt::format("'{}' must be ", key)) != std::string::npos);
   const auto on_device = [&](const std::string& name, int cores) {
     return load(folder, fmt::format("{}[runtime]\ndevice = \"{}\"\n", minimal, name), {}, {}, cores).errors;
   };
@@ -128,6 +134,9 @@ TEST_CASE("combinations that make no sense are warnings") {
           .warnings.find("run.toml:3:16: the run ends at step 1000, before its warm-up does at step 2000") !=
         std::string::npos);
 
+  CHECK(load(folder, std::string(minimal) + "[training]\nlanes = 4\n[runtime]\nshards = 3\n", {}, {}, 2)
+          .warnings.find("run.toml:3:9: training.lanes x runtime.threads = 4 x 1 = 4") != std::string::npos);
+
   const auto text = config::parse_toml(minimal, "run.toml");
   run_file run;
   run.data.path = "/text.txt";
@@ -137,6 +146,43 @@ TEST_CASE("combinations that make no sense are warnings") {
   REQUIRE(report.all().size() == 1);
   CHECK(to_string(report.all()[0]).starts_with(
     "warning: run.toml: training.lanes x runtime.threads = 4 x 1 = 4, but this machine has 2 cores"));
+}
+
+TEST_CASE("a run that TOML could not tell of is refused") {
+  const scratch_folder folder;
+  const auto path = write_file(folder, "run.toml", minimal);
+  const auto fault = [](const run_request& request) {
+    config::diagnostics report;
+    try {
+      load_run_file(request, report);
+    } catch (const config::config_error& found) {
+      return std::string(found.what());
+    }
+    return std::string{};
+  };
+  CHECK(fault({path, {}, {}, 0, "r \xff"}).find("'directory' is not UTF-8 at byte 3: r \xef\xbf\xbd") !=
+        std::string::npos);
+  CHECK(fault({path, {"data.path=a\xff"}, {}, 0}).starts_with("command line: an assignment is not UTF-8 at byte 12"));
+  CHECK(fault({path, {"model.kind=a\xff"}, {}, 0}).starts_with("command line: an assignment is not UTF-8"));
+  CHECK(fault({write_file(folder, "\xff.toml", minimal), {}, {}, 0}).find("'name' is not UTF-8 at byte 1") !=
+        std::string::npos);
+  CHECK(fault({path, {"name=\xc3\xa4"}, {}, 0}) == "");
+}
+
+TEST_CASE("the config.toml of a run directory is of that directory, wherever it is now") {
+  const scratch_folder folder;
+  const std::string text = std::string(minimal) + "directory = \"runs/before\"\n";
+  const auto directory = [](const run_request& request) {
+    config::diagnostics report;
+    return load_run_file(request, report).directory;
+  };
+  const auto path = write_file(folder, "config.toml", text);
+  CHECK(directory({path, {}, {}, 0}) == "runs/before");
+  write_file(folder, "events.jsonl", "");
+  CHECK(directory({path, {}, {}, 0}) == folder.path().string());
+  CHECK(directory({path, {"directory=runs/other"}, {}, 0}) == "runs/other");
+  CHECK(directory({path, {}, {}, 0, "elsewhere"}) == "elsewhere");
+  CHECK(directory({write_file(folder, "run.toml", text), {}, {}, 0}) == "runs/before");
 }
 
 TEST_CASE("what a run resolved to reads back the same, without warnings") {

@@ -3,6 +3,7 @@
 #include "cli/saved_model.hpp"
 
 #include "tests/command_process.hpp"
+#include "tests/documented_keys.hpp"
 
 using namespace troupe;
 using nlohmann::json;
@@ -63,14 +64,25 @@ TEST_CASE("generate names what is wrong") {
   };
   CHECK(misused({"generate", "runs/small", "--temperature", "-1"}) ==
         "error: --temperature: found -1, expected 0 or more");
-  CHECK(misused({"generate", "runs/small", "--top-k", "-2"}) == "error: --top-k: found -2, expected 0 or more");
+  for (const auto* option : {"--top-k", "--tokens"})
+    for (const auto* wrong : {"-2", "1.5", "99999999999999999999", "0x10", "many", ""})
+      CHECK(misused({"generate", "runs/small", option, wrong}) ==
+            fmt::format("error: {}: found {}, expected a whole number, 0 to 1000000000", option, wrong));
+  for (const auto* wrong : {"-1", "18446744073709551616"})
+    CHECK(misused({"generate", "runs/small", "--seed", wrong}) ==
+          fmt::format("error: --seed: found {}, expected a whole number, 0 to 18446744073709551615", wrong));
+  CHECK(run.run({"generate", "runs/small", "--tokens", "010", "--seed", "18446744073709551615"}).out.size() >= 10);
   for (const auto* wrong : {"0", "1.5", "nan"})
     CHECK(misused({"generate", "runs/small", "--prompt", "1", "--top-p", wrong}) ==
           fmt::format("error: --top-p: found {}, expected more than 0 and at most 1", wrong));
   CHECK(misused({"generate", "runs/small", "--threads", "100000"}) ==
-        "error: --threads: found 100000, expected 1 to 1024");
-  CHECK(misused({"eval", "runs/small", "--threads", "0"}) == "error: --threads: found 0, expected 1 to 1024");
-  CHECK(misused({"eval", "runs/small", "--batch", "0"}) == "error: --batch: found 0, expected 1 or more");
+        "error: --threads: found 100000, expected a whole number, 1 to 1024");
+  CHECK(misused({"eval", "runs/small", "--threads", "0"}) ==
+        "error: --threads: found 0, expected a whole number, 1 to 1024");
+  for (const auto* option : {"--batch", "--batches"})
+    for (const auto* wrong : {"0", "-1", "1048577"})
+      CHECK(misused({"eval", "runs/small", option, wrong}) ==
+            fmt::format("error: {}: found {}, expected a whole number, 1 to 1048576", option, wrong));
   const auto unknown = run.run({"generate", "runs/small", "--prompt", "Ж"});
   CHECK(unknown.code == 3);
   CHECK(unknown.err.find("Ж") != std::string::npos);
@@ -111,6 +123,11 @@ TEST_CASE("inspect verifies a checkpoint and says what it holds") {
   const auto machine = json::parse(run.run({"inspect", "runs/small", "--json"}).out);
   CHECK(machine["step"] == 20);
   CHECK(machine["shards"].size() == 2);
+  auto named = machine;
+  named["document_bytes"] = {{"NAME", machine["document_bytes"]["run.toml"]}};
+  types_by_key found;
+  collect(named, "", found);
+  check_documented(found, "`troupe inspect --json` prints one object");
   // The configuration it holds is a run file.
   write_file(run.folder, "again.toml", run.run({"inspect", "runs/small", "--config"}).out);
   CHECK(run.run({"train", "again.toml", "--dry-run"}).code == 0);
@@ -132,10 +149,24 @@ TEST_CASE("eval agrees with the evaluation during training") {
   };
   const double told = run.summary["last_evaluation"]["validation_loss"];
   CHECK(eval({"--batches", "3"})["loss"] == doctest::Approx(told).epsilon(1e-6));
-  CHECK(eval({})["tokens"] > 16 * 4);
+  // Every window that fits, however many make a batch: the last one is a short one.
+  const auto size = static_cast<std::int64_t>(read_file(run.folder.path() / "text.txt").size());  // a byte is a token
+  const auto validation = size - static_cast<std::int64_t>(static_cast<double>(size) * (1.0 - 0.1));
+  const auto windows = [](std::int64_t tokens) { return (tokens - 1) / 16; };
+  REQUIRE(windows(validation) % 4 != 0);
+  REQUIRE(windows(size) % 64 != 0);
+  const auto once = eval({});
+  CHECK(once["tokens"] == windows(validation) * 16);
+  for (const auto* rows : {"1", "3", "1000"})
+    CHECK(eval({"--batch", rows})["loss"].get<double>() == doctest::Approx(once["loss"].get<double>()).epsilon(1e-5));
+  CHECK(eval({"--batches", "3"})["tokens"] == 3 * 4 * 16);
   const auto whole = eval({"--data", "text.txt"});
-  CHECK(whole["tokens"] > eval({})["tokens"]);
-  CHECK(whole["loss"] > 0.0);
+  CHECK(whole["tokens"] == windows(size) * 16);
+  CHECK(eval({"--data", "text.txt", "--batch", "64"})["tokens"] == windows(size) * 16);
+
+  types_by_key found;
+  collect(once, "", found);
+  check_documented(found, "`troupe eval --json` prints one object");
   write_file(run.folder, "short.txt", "a");
   CHECK(run.run({"eval", "runs/small", "--data", "short.txt"}).code == 3);
 }
@@ -176,6 +207,28 @@ TEST_CASE("export and import give the same model, which trains further") {
     REQUIRE(resumed.code == 0);
     CHECK(lines_of(resumed.out).back()["first_step"] == 5);
   }
+}
+
+TEST_CASE("export and import where nothing can be written say why, and leave nothing in the way") {
+  const trained run({"data.tokenizer=bytes"});
+  const auto cramped = [&](const std::vector<std::string>& arguments) {  // no file of more than 512 bytes
+    const process child(run.folder, arguments, {}, {"/bin/sh", "-c", "trap '' XFSZ; ulimit -f 1; exec \"$@\"", "sh"});
+    CHECK(child.wait() == 5);
+    CHECK(child.err().find("File too large") != std::string::npos);
+  };
+  cramped({"export", "runs/small", "exported"});
+  CHECK_FALSE(std::filesystem::exists(run.folder.path() / "exported"));
+  REQUIRE(run.run({"export", "runs/small", "exported"}).code == 0);
+  cramped({"export", "runs/small", "exported"});  // over what is there: it stays
+  CHECK_FALSE(std::filesystem::exists(run.folder.path() / "exported" / "model.safetensors.partial"));
+  cramped({"import", "exported", "runs/again"});
+  const auto imported = run.run({"import", "exported", "runs/again"});
+  CAPTURE(imported.err);
+  CHECK(imported.code == 0);
+  const auto elsewhere = run.run({"import", "exported", "cache"});
+  CHECK(elsewhere.code == 2);
+  CHECK(elsewhere.err.find("help: choose another folder") != std::string::npos);
+  CHECK(run.run({"import", "exported", "runs/\xff"}).err.find("is not UTF-8") != std::string::npos);
 }
 
 TEST_CASE("a run is not resumed on other data") {

@@ -1,8 +1,9 @@
-/// `troupe status --json` is what cli/README.md says, and numbers that are not finite harm neither it nor people's form.
+/// What `troupe status --json` and `troupe train --json` print is what cli/README.md says, and numbers that are not
+/// finite harm neither it nor people's form.
 
 #include <set>
-#include <sstream>
 
+#include "tests/documented_keys.hpp"
 #include "tests/end_to_end/cluster_run.hpp"
 
 using namespace troupe;
@@ -11,45 +12,14 @@ namespace {
 
 using nlohmann::json;
 
-/// By key as the README writes it: the types of what is there.
-using types_by_key = std::map<std::string, std::set<std::string>>;
-
-void collect(const json& value, const std::string& key, types_by_key& into) {
-  if (value.is_object()) {
-    for (const auto& [name, part] : value.items())
-      collect(part, key.empty() ? name : key + "." + name, into);
-  } else if (value.is_array()) {
-    for (const auto& part : value)
-      collect(part, key + "[]", into);
-  } else {
-    into[key].insert(value.is_number_integer() ? "integer" : value.type_name());
-  }
-}
-
-/// The rows of the table behind `title`: `| `key`, `key` | type | ... |`.
-types_by_key documented(const std::string& title) {
-  std::istringstream text(read_file(std::filesystem::path(TROUPE_SOURCE_DIR) / "cli" / "README.md"));
+/// Of JSON lines, behind what they are; the kinds that tell of an actor are documented under one.
+types_by_key keys_of_lines(const std::string& text) {
+  const std::set<std::string> of_actors{"ended", "restarting", "stopped", "escalated", "abandoned"};
   types_by_key found;
-  bool in_table = false, behind = false;
-  for (std::string line; std::getline(text, line);) {
-    behind = behind || line.starts_with(title);
-    if (!behind || !line.starts_with("| `")) {
-      if (in_table)
-        break;
-      continue;
-    }
-    in_table = true;
-    const auto end_of_keys = line.find(" | ");
-    const auto types = line.substr(end_of_keys + 3, line.find(" | ", end_of_keys + 3) - end_of_keys - 3);
-    std::set<std::string> allowed;
-    for (const auto* each : {"integer", "number", "string", "null"})
-      if (says(types, each))
-        allowed.insert(each);
-    for (auto begin = line.find('`'); begin < end_of_keys;) {
-      const auto end = line.find('`', begin + 1);
-      found[line.substr(begin + 1, end - begin - 1)] = allowed;
-      begin = line.find('`', end + 1);
-    }
+  for (auto line : lines_of(text)) {
+    const std::string kind = line["kind"];
+    line.erase("kind");
+    collect(line, of_actors.count(kind) > 0 ? "started" : kind, found);
   }
   return found;
 }
@@ -66,17 +36,7 @@ TEST_CASE("status: its JSON has the keys and types that are documented, and no o
   REQUIRE(!(*status)["job"]["failures"].empty());
   types_by_key found;
   collect(*status, "", found);
-  const auto expected = documented("`troupe status --json` prints one object. ");
-  REQUIRE(expected.size() > 20);
-  for (const auto& [key, types] : found) {
-    CAPTURE(key);
-    const auto known = expected.find(key);
-    REQUIRE_MESSAGE(known != expected.end(), "is not documented");
-    for (const auto& type : types)
-      CHECK_MESSAGE((known->second.count(type) > 0 || (type == "integer" && known->second.count("number") > 0)), type);
-  }
-  for (const auto& [key, types] : expected)
-    CHECK_MESSAGE(found.count(key) == 1, key);
+  check_documented(found, "`troupe status --json` prints one object. ");
 
   const auto for_people = run(folder, {"status", "runs/small"});
   CHECK(for_people.code == 0);
@@ -100,4 +60,26 @@ TEST_CASE("status: a loss that is not finite is told as such") {
   CHECK(says(for_people.out, "loss not finite"));
   head.signal(SIGINT);
   head.wait();
+}
+
+TEST_CASE("status: the lines of train --json have the keys and types that are documented, and no others") {
+  const scratch_folder folder;
+  prepare(folder);
+  auto found = keys_of_lines([&] {
+    const process head(folder, cluster_job(300) + arguments{"--nodes", "2", "checkpoint.every=50",
+                                                            "evaluation.every=100", "--chaos",
+                                                            "replica/0@60:exception,shard/1@120,node/1@200"});
+    REQUIRE(summary_of(head)["steps"] == 300);
+    return head.out();
+  }());
+  const auto add = [&](int code, const arguments& more) {
+    const auto [ended, out, err] = run(folder, arguments{"train", "small.toml", "--json", "--force"} + more);
+    CAPTURE(err);
+    REQUIRE(ended == code);
+    for (const auto& [key, types] : keys_of_lines(out))
+      found[key].insert(types.begin(), types.end());
+  };
+  add(7, {"runtime.replication=2", "training.clip=0", "optimizer.kind=sgd", "optimizer.learning_rate=1e30"});
+  add(0, {"evaluation.batches=0"});
+  check_documented(found, "The fields, behind the kind they are of.", {"summary.joules_per_token"});
 }

@@ -4,8 +4,11 @@
 
 #include <cmath>
 #include <cstring>
+#include <tuple>
+#include <utility>
 
 #include "harness.hpp"
+#include "models/evaluation.hpp"
 #include "runtime/error.hpp"
 
 using namespace troupe;
@@ -181,4 +184,34 @@ TEST_CASE("recompute ranges count transformer blocks") {
     CAPTURE(bad);
     CHECK_THROWS_AS(parse_recompute(of, bad), input_error);
   }
+}
+
+TEST_CASE("the loss of a split is the mean over all its windows, however many make a batch") {
+  const transformer_settings settings = tiny_gpt2();
+  const model of = make_transformer(settings);
+  rig at(of, reference_device(), 10);
+  std::vector<std::int32_t> tokens;
+  for (int i = 0; i < 400; ++i)
+    tokens.push_back(static_cast<std::int32_t>(i * i % settings.vocabulary));
+  const auto data = make_token_dataset(tokens, settings.vocabulary, 0.25);
+  constexpr std::int64_t context = 6;
+  const auto windows = static_cast<std::uint64_t>(data->sample_count(split::validation, context));
+  REQUIRE(windows == 16);
+  const auto measure = [&](std::uint64_t samples, std::int64_t rows, std::int64_t long_context) {
+    loss_measurement measured(of, at.p.on, at.p.parameters, *data, split::validation, 1, samples, rows, long_context);
+    int batches = 0;
+    for (; !measured.done(); ++batches)
+      measured.measure_batch();
+    return std::tuple(measured.mean(), measured.targets(), batches);
+  };
+  const auto [loss, targets, batches] = measure(windows, 16, context);
+  CHECK(targets == 16 * context);
+  CHECK(batches == 1);
+  for (const auto& [rows, expected] : {std::pair(1, 16), std::pair(5, 4), std::pair(100, 1)}) {
+    const auto [same, as_many, others] = measure(windows, rows, context);
+    CHECK(same == doctest::Approx(loss).epsilon(1e-12));
+    CHECK(as_many == targets);
+    CHECK(others == expected);
+  }
+  CHECK(std::isnan(std::get<0>(measure(windows, 16, 100))));  // no window fits
 }

@@ -173,6 +173,7 @@ TEST_CASE("a cache folder that cannot be written is a system error that names th
     open_dataset(settings, 8);
     FAIL("expected a system_error");
   } catch (const system_error& error) {
+    CHECK(contains(error.what(), "cannot make its folder: "));
     CHECK(contains(error.what(), "data.cache"));
   }
 }

@@ -184,7 +184,9 @@ TEST_CASE("a folder that is not what it says is refused") {
     edited("model_type", "bert", "'model_type': found \"bert\", expected \"gpt2\" or \"llama\"");
     edited("model_type", nullptr, "'model_type': found nothing");
     edited("n_layer", 0, "'n_layer': found 0, expected a whole number from 1 to");
-    edited("n_layer", 16000, "tells of 16000 layers");
+    edited("n_layer", 4000, "tells of 4000 layers");
+    edited("n_layer", 4097, "'n_layer': found 4097, expected a whole number from 1 to 4096");
+    edited("n_positions", 1048577, "expected a whole number from 1 to 1048576");
     edited("n_layer", 1, "tensor 'transformer.h.1.");
     edited("n_layer", 3, "there is no tensor 'transformer.h.2.ln_1.weight'");
     edited("n_head", 5, "heads");
@@ -197,7 +199,8 @@ TEST_CASE("a folder that is not what it says is refused") {
     edited("layer_norm_epsilon", 0, "'layer_norm_epsilon'");
     edited("scale_attn_by_inverse_layer_idx", true, "not supported");
     edited("scale_attn_weights", false, "not supported");
-    edited("resid_pdrop", 1.5, "dropout");
+    for (const auto wrong : {-0.1, 1.0, 1.5})
+      edited("resid_pdrop", wrong, "'resid_pdrop': found");
     edited("troupe_bias", false, "is not zero");
     edited("tie_word_embeddings", false, "there is no tensor 'lm_head.weight'");
     write_file(path / "config.json", "{");

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "actors/cluster_job.hpp"
 #include "actors/job_journal.hpp"
@@ -42,7 +41,7 @@ job_nodes::job_nodes(caf::actor_system& system, const directory_actor& names, co
   options.cluster = fmt::format("{:016x}", std::random_device{}() * 0x100000001ull ^
                                                static_cast<std::uint64_t>(clock::now().time_since_epoch().count()));
   options.tell = settings.tell ? settings.tell : [](const log_line&) {};
-  options.status = [status] { return status->to_json().dump(); };
+  options.status = [status] { return status->to_json(); };
   head_ = std::make_shared<cluster_head>(system, settings.carrier, std::move(options));
   head_->start(names);
   seen_ = clock::now();

@@ -107,7 +107,7 @@ class simulator {
     wedged_[pointer_to(whom)] = whom;
   }
 
-  /// From now on whoever holds `name` in the observed directory lets most of its turns pass: it takes one with this chance.
+  /// From now on whoever holds `name` in the observed directory takes each of its turns with this chance only.
   void slow_down(const std::string& name, double chance_of_a_turn) {
     slow_[name] = chance_of_a_turn;
   }

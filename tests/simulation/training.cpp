@@ -199,7 +199,7 @@ TEST_CASE("bounded: the fastest lane is as many steps ahead as it may and no mor
   }
 }
 
-TEST_CASE("async: each setting for stale gradients changes what a job learns; the same settings and order, the same bits") {
+TEST_CASE("async: each setting for stale gradients changes what a job learns; the same settings give the same bits") {
   using kind = consistency_settings::compensation_kind;
   struct rule {
     kind compensation = kind::none;

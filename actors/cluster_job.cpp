@@ -115,6 +115,15 @@ node_id home_of(cluster_board& board, role who) {
   return head_node;
 }
 
+/// 0 where the host computes.
+std::uint64_t device_memory_bytes(const job_context& context) {
+  std::uint64_t bytes = 0;
+  if (is_cuda(context.settings.runtime.device))
+    for (const int index : find_cuda(context.settings.runtime.device))
+      bytes += cuda_module().facts(index).memory_bytes;
+  return bytes;
+}
+
 }  // namespace
 
 job_places places_on(std::shared_ptr<cluster_head> head, job_context_ptr context) {
@@ -166,19 +175,6 @@ job_places places_on(std::shared_ptr<cluster_head> head, job_context_ptr context
   };
   return places;
 }
-
-namespace {
-
-/// 0 where the host computes.
-std::uint64_t device_memory_bytes(const job_context& context) {
-  std::uint64_t bytes = 0;
-  if (is_cuda(context.settings.runtime.device))
-    for (const int index : find_cuda(context.settings.runtime.device))
-      bytes += cuda_module().facts(index).memory_bytes;
-  return bytes;
-}
-
-}  // namespace
 
 local_spawner spawner_for(job_context_ptr context) {
   return [context = std::move(context)](caf::actor_system& system, const spawn_actor& what) {

@@ -88,7 +88,7 @@ void job_status::note_stuck(const std::string& actor, bool stuck) {
   actors_[actor].state = stuck ? "stuck" : "running";
 }
 
-nlohmann::json job_status::to_json() const {
+std::string job_status::to_json() const {
   const std::lock_guard lock(mutex_);
   nlohmann::json actors = nlohmann::json::array(), failures = nlohmann::json::array();
   for (const auto& [name, actor] : actors_)
@@ -103,16 +103,17 @@ nlohmann::json job_status::to_json() const {
                         {"actor", each.actor},
                         {"reason", each.reason}});
   const std::chrono::duration<double> idle = std::chrono::steady_clock::now() - last_step_at_;
-  return {{"step", step_},
-          {"loss", loss_},
-          {"seconds_per_step", pace_.seconds_per_step()},
-          {"tokens_per_second", pace_.tokens_per_second()},
-          {"seconds_since_step", idle.count()},
-          {"rollbacks", rollbacks_},
-          {"restored", by_name(restored_)},
-          {"last_cut_step", last_cut_step_},
-          {"actors", std::move(actors)},
-          {"failures", std::move(failures)}};
+  const nlohmann::json all{{"step", step_},
+                           {"loss", loss_},
+                           {"seconds_per_step", pace_.seconds_per_step()},
+                           {"tokens_per_second", pace_.tokens_per_second()},
+                           {"seconds_since_step", idle.count()},
+                           {"rollbacks", rollbacks_},
+                           {"restored", by_name(restored_)},
+                           {"last_cut_step", last_cut_step_},
+                           {"actors", std::move(actors)},
+                           {"failures", std::move(failures)}};
+  return all.dump();
 }
 
 }  // namespace troupe

@@ -7,8 +7,6 @@
 #include <mutex>
 #include <string>
 
-#include <nlohmann/json_fwd.hpp>
-
 #include "actors/job.hpp"
 #include "actors/step_pace.hpp"
 #include "runtime/supervision/supervisor.hpp"
@@ -28,7 +26,7 @@ class job_status {
   /// Whether an actor that runs does not come out of a handler.
   void note_stuck(const std::string& actor, bool stuck);
 
-  nlohmann::json to_json() const;
+  std::string to_json() const;
 
  private:
   struct actor_state {

@@ -1,7 +1,13 @@
-// A layer of one's own in a model of one's own, trained in a bare loop without actors.
-//
-// The layer adds a gated product of its input to it: y = x + silu(gate) * up, with gate and up packed in one
-// linear map. The model learns a rule: after token t comes token (5 t + 3) mod 23.
+/// A layer of one's own in a model of one's own, trained in a bare loop without actors:
+///
+///   $ example_custom_layer
+///   step   1  loss 3.3342
+///   ...
+///   step 100  loss 0.0001
+///   learned
+///
+/// The layer adds a gated product of its input to it: y = x + silu(gate) * up, with gate and up packed in one
+/// linear map. The model learns a rule: after token t comes token (5 t + 3) mod 23.
 
 #include <cstdio>
 #include <vector>

@@ -5,6 +5,8 @@
 #include <cassert>
 #include <numeric>
 
+#include "runtime/splitmix.hpp"
+
 namespace troupe {
 
 namespace {
@@ -24,13 +26,6 @@ std::uint64_t multiply_high(std::uint64_t a, std::uint64_t b) noexcept {
 /// Uniform in 0 .. bound - 1, but for a bias of less than bound / 2^64.
 std::uint64_t below(std::uint64_t bound, const random_key& key, std::uint64_t index) noexcept {
   return multiply_high(word64(key, index), bound);
-}
-
-/// The finalizer of SplitMix64 (Steele, Lea and Flood 2014).
-std::uint64_t mix(std::uint64_t value) noexcept {
-  value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9;
-  value = (value ^ value >> 27) * 0x94d049bb133111eb;
-  return value ^ value >> 31;
 }
 
 }  // namespace
@@ -54,7 +49,7 @@ std::uint64_t permutation::encipher(std::uint64_t value) const noexcept {
   const std::uint64_t mask = (std::uint64_t{1} << half_bits_) - 1;
   std::uint64_t left = value >> half_bits_, right = value & mask;
   for (const std::uint64_t key : keys_) {
-    const std::uint64_t next = left ^ (mix(right + key) & mask);
+    const std::uint64_t next = left ^ (mix_bits(right + key) & mask);
     left = right;
     right = next;
   }

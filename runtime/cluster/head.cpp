@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "runtime/cluster/node_resources_json.hpp"
 #include "runtime/error.hpp"
 #include "runtime/probe.hpp"
 #include "runtime/system.hpp"

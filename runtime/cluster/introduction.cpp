@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "runtime/cluster/node_resources_json.hpp"
 #include "runtime/error.hpp"
 
 namespace troupe {

@@ -4,8 +4,6 @@
 #include <string>
 #include <vector>
 
-#include <nlohmann/json_fwd.hpp>
-
 namespace troupe {
 
 /// What a node offers to a job, as it says when it joins.
@@ -21,12 +19,5 @@ struct node_resources {
 };
 
 node_resources this_node();
-
-nlohmann::json to_json(const node_resources& resources);
-
-/// Believes nothing: throws input_error naming the key, what was found and what was expected, unless exactly the keys
-/// of to_json are there, with values that a node can have. What another build sends may differ: where builds are
-/// compared first, people learn of that instead.
-node_resources node_resources_from_json(const nlohmann::json& object);
 
 }  // namespace troupe

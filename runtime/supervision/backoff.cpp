@@ -3,18 +3,15 @@
 #include <algorithm>
 #include <cmath>
 
+#include "runtime/splitmix.hpp"
+
 namespace troupe {
 
 namespace {
 
-/// Uniform in [0, 1). The mixer is splitmix64's (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number
-/// generators").
+/// Uniform in [0, 1): the numbers of SplitMix64.
 double uniform(std::uint64_t seed, std::uint64_t draw) {
-  auto z = seed + (draw + 1) * 0x9e3779b97f4a7c15u;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  z ^= z >> 31;
-  return static_cast<double>(z >> 11) * 0x1.0p-53;
+  return static_cast<double>(mix_bits(seed + (draw + 1) * 0x9e37'79b9'7f4a'7c15) >> 11) * 0x1.0p-53;
 }
 
 }  // namespace

@@ -111,7 +111,10 @@ TEST_CASE("an actor stuck in a handler holds the job up for a bounded time") {
       std::this_thread::sleep_for(milliseconds(1'500));
   });
   SUBCASE("at most that long") { settings.supervision.stall_after = milliseconds(300); }
-  SUBCASE("by how long steps took") { settings.supervision.stall_least = milliseconds(300); }
+  SUBCASE("by how long steps took") {
+    settings.supervision.stall_least = milliseconds(300);
+    settings.supervision.stall_steps = 2.0;  // shorter than the actor is stuck, also where steps are slow
+  }
   SUBCASE("that many steps") {
     settings.supervision.stall_least = milliseconds(40);
     settings.supervision.stall_steps = 1e9;  // longer than the actor is stuck

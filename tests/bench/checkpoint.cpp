@@ -26,6 +26,7 @@
 #include "models/transformer.hpp"
 #include "runtime/checkpoint/store.hpp"
 #include "runtime/error.hpp"
+#include "tests/bench/median.hpp"
 
 namespace {
 
@@ -42,8 +43,7 @@ double median_seconds(F f) {
     f();
     seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   }
-  std::ranges::nth_element(seconds, seconds.begin() + rounds / 2);
-  return seconds[rounds / 2];
+  return bench::median(std::move(seconds));
 }
 
 /// GPT-2 124M: each parameter and its two moments.

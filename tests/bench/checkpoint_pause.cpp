@@ -23,15 +23,12 @@
 
 #include "actors/job.hpp"
 #include "models/transformer.hpp"
+#include "tests/bench/median.hpp"
 
 using namespace troupe;
+using troupe::bench::median;
 
 namespace {
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
-}
 
 double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

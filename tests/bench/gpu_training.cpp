@@ -23,6 +23,7 @@
 #include <fmt/format.h>
 
 #include "runtime/tensor/device_module.hpp"
+#include "tests/bench/median.hpp"
 #include "tests/bench/steps/steps.hpp"
 
 namespace troupe::bench {

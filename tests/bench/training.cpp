@@ -29,6 +29,7 @@
 #include "actors/job_memory.hpp"
 #include "actors/process_memory.hpp"
 #include "runtime/tensor/cpu/peak.hpp"
+#include "tests/bench/median.hpp"
 #include "tests/bench/steps/steps.hpp"
 
 namespace troupe {

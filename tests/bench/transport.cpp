@@ -38,6 +38,7 @@
 
 #include <fmt/format.h>
 
+#include "tests/bench/median.hpp"
 #include "tests/bench/transport/contestant.hpp"
 
 namespace {
@@ -66,11 +67,6 @@ struct figures {
 
 double seconds_since(clock_type::time_point begin) {
   return std::chrono::duration<double>(clock_type::now() - begin).count();
-}
-
-double median(std::vector<double> values) {
-  std::ranges::nth_element(values, values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2));
-  return values[values.size() / 2];
 }
 
 /// Lets a thread wait for what another counts.

@@ -6,6 +6,7 @@
 #include "runtime/transport/socket.hpp"
 #include "tests/end_to_end/cluster_run.hpp"
 #include "tests/runtime/transport/support.hpp"
+#include "tests/seeds.hpp"
 
 using namespace troupe;
 
@@ -44,52 +45,54 @@ void harass(const std::string& endpoint, const handshake_identity& ours, std::mt
 }  // namespace
 
 TEST_CASE("closed: strangers at the head's and at a node's port disturb no running job") {
-  constexpr std::uint64_t steps = 2000;
-  const scratch_folder folder;
-  prepare(folder);
-  const process head(folder, cluster_job(steps) + arguments{"--nodes", "2"});
-  const auto endpoint = head_endpoint(folder);
-  REQUIRE(reaches(head, 50));
-  const auto file = nlohmann::json::parse(read_file(run_folder(folder) / "cluster.json"));
-  const auto status = status_of(folder);
-  REQUIRE(status);
-  const handshake_identity ours{file["secret"], (*status)["nodes"][0]["resources"]["build"]};
-  const std::vector<std::string> ports{endpoint, (*status)["nodes"][0]["endpoint"]};
+  for_each_seed(1, [](std::uint64_t seed) {
+    constexpr std::uint64_t steps = 2000;
+    const scratch_folder folder;
+    prepare(folder);
+    const process head(folder, cluster_job(steps) + arguments{"--nodes", "2"});
+    const auto endpoint = head_endpoint(folder);
+    REQUIRE(reaches(head, 50));
+    const auto file = nlohmann::json::parse(read_file(run_folder(folder) / "cluster.json"));
+    const auto status = status_of(folder);
+    REQUIRE(status);
+    const handshake_identity ours{file["secret"], (*status)["nodes"][0]["resources"]["build"]};
+    const std::vector<std::string> ports{endpoint, (*status)["nodes"][0]["endpoint"]};
 
-  raise_descriptor_limit();
-  std::vector<bare_socket> idle;
-  for (int i = 0; i < 1000; ++i)
+    raise_descriptor_limit();
+    std::vector<bare_socket> idle;
+    for (int i = 0; i < 1000; ++i)
+      for (const auto& port : ports)
+        idle.emplace_back(port);
+    std::mt19937_64 random(seed);
+    const auto harassed_from = step_of(head);
     for (const auto& port : ports)
-      idle.emplace_back(port);
-  std::mt19937_64 random(3);
-  const auto harassed_from = step_of(head);
-  for (const auto& port : ports)
-    harass(port, ours, random);
-  CHECK(!head.ended());
-  CHECK(harassed_from < steps);
+      harass(port, ours, random);
+    CHECK(!head.ended());
+    CHECK(harassed_from < steps);
 
-  const auto stranger = run(folder, {"status", endpoint});
-  CHECK(stranger.code == 3);
-  CHECK(says(stranger.err, "another secret"));
-  write_file(folder, "guess", "a guess");
-  const auto guessing = start_node(folder, endpoint, "guessing", {"--secret-file", "guess"});
-  CHECK(guessing->wait() == 3);
-  CHECK(says(guessing->err(), "another secret"));
-  write_file(folder, "known", file["secret"].get<std::string>());
-  const auto refusals = head.err();
-  std::size_t lines = 0;
-  for (auto at = refusals.find("event=refused"); at != std::string::npos; at = refusals.find("event=refused", at + 1))
-    ++lines;
-  CHECK(lines > 0);
-  CHECK(lines <= 3 * 11);  // of thousands; the test lasts less than three minutes
-  const auto of_node = run(folder, {"status", "--ready", ports[1], "--secret-file", "known"});
-  CHECK(of_node.code == 0);
-  CHECK(says(of_node.out, "node 1 | ready"));
+    const auto stranger = run(folder, {"status", endpoint});
+    CHECK(stranger.code == 3);
+    CHECK(says(stranger.err, "another secret"));
+    write_file(folder, "guess", "a guess");
+    const auto guessing = start_node(folder, endpoint, "guessing", {"--secret-file", "guess"});
+    CHECK(guessing->wait() == 3);
+    CHECK(says(guessing->err(), "another secret"));
+    write_file(folder, "known", file["secret"].get<std::string>());
+    const auto refusals = head.err();
+    std::size_t lines = 0;
+    for (auto at = refusals.find("event=refused"); at != std::string::npos; at = refusals.find("event=refused", at + 1))
+      ++lines;
+    CHECK(lines > 0);
+    CHECK(lines <= 3 * 11);  // of thousands; the test lasts less than three minutes
+    const auto of_node = run(folder, {"status", "--ready", ports[1], "--secret-file", "known"});
+    CHECK(of_node.code == 0);
+    CHECK(says(of_node.out, "node 1 | ready"));
 
-  const auto summary = summary_of(head);
-  CHECK(summary["fingerprint"] == calm_fingerprint(cluster_job(steps)));
-  CHECK(summary["restarts"] == 0);
-  CHECK(summary["rollbacks"] == 0);
+    const auto summary = summary_of(head);
+    CHECK(summary["fingerprint"] == calm_fingerprint(cluster_job(steps)));
+    CHECK(summary["restarts"] == 0);
+    CHECK(summary["rollbacks"] == 0);
+  });
 }
 
 TEST_CASE("closed: over TLS the result is the same; who has no certificate of ours is refused, and told why") {

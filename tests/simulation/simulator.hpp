@@ -104,7 +104,12 @@ class simulator {
 
   /// From now on it stays in a handler: it handles nothing more, and does not end whatever it is told.
   void wedge(const caf::actor& whom) {
-    wedged_[dynamic_cast<caf::resumable*>(caf::actor_cast<caf::abstract_actor*>(whom))] = whom;
+    wedged_[pointer_to(whom)] = whom;
+  }
+
+  /// From now on whoever holds `name` in the observed directory takes each of its turns with this chance only.
+  void slow_down(const std::string& name, double chance_of_a_turn) {
+    slow_[name] = chance_of_a_turn;
   }
 
   /// Whether somebody holds `name` in the observed directory.
@@ -220,10 +225,21 @@ class simulator {
     if (wedged_.count(jobs().front()) > 0) {
       stuck_.push_back(jobs().front());
       jobs().pop_front();
-    } else {
+    } else if (!lets_pass(jobs().front())) {
       scheduler().run_once();
     }
     return true;
+  }
+
+  bool lets_pass(caf::resumable* whose) {
+    for (const auto& [name, chance_of_a_turn] : slow_)
+      if (const auto found = living_->find(name); found != living_->end() && pointer_to(found->second) == whose)
+        return !chance(chance_of_a_turn);
+    return false;
+  }
+
+  static caf::resumable* pointer_to(const caf::actor& whom) {
+    return dynamic_cast<caf::resumable*>(caf::actor_cast<caf::abstract_actor*>(whom));
   }
 
   void kill_someone() {
@@ -247,6 +263,7 @@ class simulator {
   caf::actor observer_;
   std::map<caf::resumable*, caf::actor> wedged_;
   std::vector<caf::resumable*> stuck_;  // of the wedged: who has messages, and their turn never comes
+  std::map<std::string, double> slow_;  // by name: the chance of a turn
   random_kills kills_{.kills_max = 0};
   std::uint64_t steps_ = 0;
   std::uint64_t killed_ = 0;

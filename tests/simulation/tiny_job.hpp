@@ -2,6 +2,7 @@
 
 /// A job small enough to be simulated thousands of times, and what every run of it must hold.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
@@ -79,11 +80,15 @@ inline job_observer telling_observer() {
 }
 
 /// Follows what each shard applies, as it tells: of every lane one step after the other, each once, from where it was
-/// restored, and computed on the samples that are due (P1, P4).
+/// restored, and computed on the samples that are due (P1, P4); in bounded mode at most `staleness` steps beyond the
+/// slowest lane's.
 class effects {
  public:
   explicit effects(const job_settings& settings)
-      : training_(settings.training), next_(settings.runtime.shards), is_new_(settings.runtime.shards) {}
+      : training_(settings.training),
+        next_(settings.runtime.shards),
+        is_new_(settings.runtime.shards),
+        ahead_(settings.consistency.mode == consistency_mode::bounded ? settings.consistency.staleness + 1 : 0) {}
 
   void note(const child_event& event) {
     if (const auto who = role_of(event.child); who.kind == role_kind::shard && event.what == child_event::kind::started)
@@ -99,11 +104,20 @@ class effects {
       return;
     }
     for (const auto& result : report.results) {
-      REQUIRE(result.step == next[result.lane]++);
+      REQUIRE(result.step == next[result.lane]);
+      if (!ahead_.empty()) {
+        const auto ahead = result.step - *std::min_element(next.begin(), next.end());
+        REQUIRE(ahead < ahead_.size());
+        ++ahead_[ahead];
+      }
+      ++next[result.lane];
       REQUIRE(result.samples == due(result.lane, result.step));
     }
     REQUIRE(report.applied == next);
   }
+
+  /// Bounded mode: how many updates were of a lane 0, 1, ... `staleness` steps ahead of the slowest.
+  const std::vector<std::uint64_t>& ahead() const { return ahead_; }
 
   void require_all(std::uint64_t steps_due) const {
     for (const auto& next : next_)
@@ -122,6 +136,7 @@ class effects {
   training_settings training_;
   std::vector<std::vector<std::uint64_t>> next_;  // by shard and lane
   std::vector<char> is_new_;                      // by shard: its next report is the first of an incarnation
+  std::vector<std::uint64_t> ahead_;
 };
 
 /// Tells of what happens in the replay of a seed, and always the shards' effects.

@@ -13,6 +13,7 @@
 #include "actors/job_root.hpp"
 #include "actors/lane_pass.hpp"
 #include "actors/shard_memory.hpp"
+#include "tests/bench/median.hpp"
 
 namespace troupe::bench {
 
@@ -99,11 +100,6 @@ double time_bare_loop(const step_program& of, double budget) {
     if (std::chrono::duration<double>(now - begin).count() > budget && seconds.size() > warmup_steps + 2)
       return median_step(std::move(seconds));
   }
-}
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
 }
 
 std::string output_of(const std::string& command) {

@@ -30,9 +30,6 @@ double time_actors(const step_program& of, double budget);
 /// The same mathematics without an actor or a message. REQUIRES: one lane.
 double time_bare_loop(const step_program& of, double budget);
 
-/// Robust against a neighbour that comes and goes.
-double median(std::vector<double> values);
-
 /// What a shell command prints on stdout.
 std::string output_of(const std::string& command);
 

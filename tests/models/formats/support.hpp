@@ -2,29 +2,21 @@
 
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <random>
 #include <string>
 
 #include "models/formats/huggingface.hpp"
 #include "models/transformer.hpp"
+#include "tests/files.hpp"
 #include "tests/scratch_folder.hpp"
 
 namespace formats_test {
 
 namespace fs = std::filesystem;
 
+using troupe::read_file;
 using troupe::scratch_folder;
-
-inline std::string read_file(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-inline void write_file(const fs::path& file, const std::string& content) {
-  std::ofstream(file, std::ios::binary | std::ios::trunc) << content;
-}
+using troupe::write_file;
 
 inline bool same(const troupe::tensor& a, const troupe::tensor& b) {
   return a.type() == b.type() && a.shape() == b.shape() && std::memcmp(a.bytes(), b.bytes(), a.size_bytes()) == 0;

@@ -3,8 +3,6 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <random>
 #include <string>
 #include <vector>
@@ -12,13 +10,16 @@
 #include <fmt/format.h>
 
 #include "runtime/checkpoint/store.hpp"
+#include "tests/files.hpp"
 #include "tests/scratch_folder.hpp"
 
 namespace checkpoint_test {
 
 namespace fs = std::filesystem;
 
+using troupe::read_file;
 using troupe::scratch_folder;
+using troupe::write_file;
 
 /// A tensor of random bytes.
 inline troupe::tensor random_tensor(troupe::dtype type, troupe::shape extents, std::mt19937_64& random) {
@@ -66,15 +67,6 @@ inline bool is_cut_of(const troupe::cut& cut, std::uint64_t step, std::uint32_t 
              same(cut.shards[i].tensors[t].value, expected.tensors[t].value);
   }
   return good;
-}
-
-inline std::string read_file(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-inline void write_file(const fs::path& file, const std::string& content) {
-  std::ofstream(file, std::ios::binary | std::ios::trunc) << content;
 }
 
 }  // namespace checkpoint_test

@@ -1,4 +1,4 @@
-#include "runtime/cluster/node_resources.hpp"
+#include "runtime/cluster/node_resources_json.hpp"
 
 #include <sched.h>
 #include <unistd.h>

@@ -16,14 +16,15 @@ std::shared_ptr<const nccl> nccl::open() {
   const char* const file = chosen && *chosen ? chosen : "libnccl.so.2";
   void* const library = dlopen(file, RTLD_NOW | RTLD_LOCAL);  // stays: it keeps threads
   if (!library)
-    throw device_error(fmt::format("there is no NCCL: {}\nhelp: install it where the dynamic linker finds it, or name it in "
-                                   "TROUPE_NCCL_LIBRARY; cluster.gpu_links = \"off\" does without",
+    throw device_error(fmt::format("there is no NCCL: {}\nhelp: install it where the dynamic linker finds it, or name it "
+                                   "in TROUPE_NCCL_LIBRARY; cluster.gpu_links = \"off\" does without",
                                    dlerror()));
   const auto found = std::make_shared<nccl>();
   const auto load = [&](auto& function, const char* name) {
     function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name));
     if (!function)
-      throw device_error(fmt::format("{} is too old, or no NCCL: it has no {}\nhelp: 2.18 or later is needed", file, name));
+      throw device_error(fmt::format("{} is too old, or no NCCL: it has no {}\nhelp: 2.18 or later is needed", file,
+                                     name));
   };
   load(found->get_unique_id, "ncclGetUniqueId");
   load(found->init_rank, "ncclCommInitRankConfig");

@@ -27,7 +27,9 @@ class host_event {
   host_event(const host_event&) = delete;
   host_event& operator=(const host_event&) = delete;
 
-  void record(const operation& behind) { check(cudaEventRecord(handle_, behind.handle()), device_, "recording an event"); }
+  void record(const operation& behind) {
+    check(cudaEventRecord(handle_, behind.handle()), device_, "recording an event");
+  }
   bool is_reached() const {
     const auto status = cudaEventQuery(handle_);
     if (status == cudaErrorNotReady)
@@ -116,9 +118,10 @@ class nccl_channel final : public device_channel {
       sends ? op.also_reads(each) : op.also_writes(each);
     return [sends, what, stream = op.handle()](const nccl& call, nccl::communicator by, auto require) {
       for (const auto& each : what)
-        require(sends ? call.send(each.bytes(), each.size_bytes(), nccl::byte_type, nccl_communicator::receiver, by, stream)
-                      : call.receive(each.mutable_bytes(), each.size_bytes(), nccl::byte_type, nccl_communicator::sender, by,
-                                     stream));
+        require(sends ? call.send(each.bytes(), each.size_bytes(), nccl::byte_type, nccl_communicator::receiver, by,
+                                  stream)
+                      : call.receive(each.mutable_bytes(), each.size_bytes(), nccl::byte_type,
+                                     nccl_communicator::sender, by, stream));
     };
   }
 

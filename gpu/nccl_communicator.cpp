@@ -7,7 +7,7 @@ namespace troupe::gpu {
 namespace {
 
 constexpr std::chrono::seconds settle_within{10};
-/// A kernel that waits for the other rank keeps its blocks' processors; those of all links together must leave most free.
+/// A kernel that waits for the other rank keeps its blocks' processors; those of all links must leave most free.
 constexpr int blocks_max = 4;
 
 }  // namespace

@@ -79,8 +79,8 @@ struct agent_hooks {
 using agent_actor =
     caf::typed_actor<caf::reacts_to<meet_peers>, caf::reacts_to<peers_met>, caf::reacts_to<forget_peer>,
                      caf::reacts_to<prepare_job>, caf::reacts_to<forget_kept>, caf::reacts_to<spawn_actor>, caf::reacts_to<leave_cluster>,
-                     caf::reacts_to<die_now>, caf::reacts_to<head_lost>, caf::reacts_to<peer_silent>, caf::reacts_to<peer_unsound>,
-                     caf::reacts_to<drain_node>, caf::reacts_to<ask_for_cut>>;
+                     caf::reacts_to<die_now>, caf::reacts_to<head_lost>, caf::reacts_to<peer_silent>,
+                     caf::reacts_to<peer_unsound>, caf::reacts_to<drain_node>, caf::reacts_to<ask_for_cut>>;
 
 /// `membership` is the head's. Owns a thread: preparing a job may take a while.
 caf::actor spawn_agent(caf::actor_system& system, std::shared_ptr<remoting> post, caf::actor membership,

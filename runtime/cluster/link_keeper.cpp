@@ -25,7 +25,7 @@ class link_keeper {
               const link_times& times)
       : self_(self), post_(std::move(post)), means_(std::move(means)), hooks_(std::move(hooks)), times_(times) {
     if (!means_.maker)
-      say(post_->self(), means_.fault + ": tensors for other nodes pass through the hosts' memory", log_level::warn);
+      say(post_->self(), "tensors for other nodes pass through the hosts' memory: " + means_.fault, log_level::warn);
     look();
   }
 
@@ -298,8 +298,8 @@ void add_link_codecs(message_codecs& codecs) {
   codecs.add<link_broken>("link_broken");
 }
 
-caf::actor spawn_link_keeper(caf::actor_system& system, std::shared_ptr<remoting> post, link_means means, link_hooks hooks,
-                             const link_times& times) {
+caf::actor spawn_link_keeper(caf::actor_system& system, std::shared_ptr<remoting> post, link_means means,
+                             link_hooks hooks, const link_times& times) {
   return caf::actor_cast<caf::actor>(
       spawn_computing(system, behave, std::move(post), std::move(means), std::move(hooks), times));
 }

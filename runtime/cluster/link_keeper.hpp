@@ -84,8 +84,8 @@ struct link_times {
 };
 
 /// Owns a thread: NCCL takes its time to begin and to abort. Ends its links when it ends.
-caf::actor spawn_link_keeper(caf::actor_system& system, std::shared_ptr<remoting> post, link_means means, link_hooks hooks,
-                             const link_times& times = {});
+caf::actor spawn_link_keeper(caf::actor_system& system, std::shared_ptr<remoting> post, link_means means,
+                             link_hooks hooks, const link_times& times = {});
 
 }  // namespace troupe
 

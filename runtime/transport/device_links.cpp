@@ -81,6 +81,7 @@ class unpacking {
       f();
     } catch (const device_error&) {
       broken_ = true;
+      by_->break_off();  // whatever it was
     }
     return !broken_;
   }

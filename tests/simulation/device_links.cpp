@@ -340,7 +340,7 @@ TEST_CASE("nodes on one GPU, or without NCCL, have no link, and say so once") {
                                                       : "no link to node 2: there is no NCCL"});
     CHECK(nodes.b.log == std::vector<std::string>{
                              gpu ? "no link to node 1: both nodes use the same GPU"
-                                 : "there is no NCCL: tensors for other nodes pass through the hosts' memory"});
+                                 : "tensors for other nodes pass through the hosts' memory: there is no NCCL"});
   }
 }
 

@@ -53,19 +53,27 @@ class linked_node {
       : carrier_(make_tcp_network({})), post_(std::make_shared<remoting>(world_.get(), carrier_, codecs())) {
     post_->become(id);
     const auto peer = id == 1 ? 2u : 1u;
-    carrier_->start({[this, peer](link_id link, const std::string&) {
-                       post_->connect(peer, link);
+    const auto with_post = [weak = std::weak_ptr(post_)](auto does) {
+      if (const auto post = weak.lock())
+        does(*post);
+    };
+    carrier_->start({[=](link_id link, const std::string&) {
+                       with_post([&](remoting& post) { post.connect(peer, link); });
                        return introduction_reply{true, {}};
                      },
-                     [this, peer](link_id, parcel what) { post_->receive(peer, std::move(what)); },
-                     [this, peer](link_id, const std::string& evidence) { post_->disconnect(peer, evidence); }});
+                     [=](link_id, parcel what) {
+                       with_post([&](remoting& post) { post.receive(peer, std::move(what)); });
+                     },
+                     [=](link_id, const std::string& evidence) {
+                       with_post([&](remoting& post) { post.disconnect(peer, evidence); });
+                     }});
     link_times quick;
     quick.watch = std::chrono::milliseconds{5};
     quick.arrive_within = std::chrono::milliseconds{500};
     keeper_ = spawn_link_keeper(world_.get(), post_, {std::make_shared<named_maker>(std::to_string(id))},
-                                {[this, peer](node_id, const std::string& evidence) {
+                                {[=, this](node_id, const std::string& evidence) {
                                    note(lost_, evidence);
-                                   post_->disconnect(peer, evidence);
+                                   with_post([&](remoting& post) { post.disconnect(peer, evidence); });
                                  },
                                  [this](const log_line& line) { note(log_, line.message); }},
                                 quick);

@@ -80,16 +80,20 @@ void machine::wait_until(Condition condition) {
   }
 }
 
-bool machine::can_step(const emulated_stream& on) {
-  return !on.runs && !on.work.empty() && (!on.work.front().is_due || on.work.front().is_due());
+bool machine::can_step(const emulated_stream& on) const {
+  if (on.runs || on.work.empty())
+    return false;
+  const auto& is_due = on.work.front().is_due;
+  return !is_due || sticky != cudaSuccess || is_due();
 }
 
-void machine::step(emulated_stream& on) {
+void machine::step(emulated_stream& on, const point* until) {
+  // Meanwhile somebody else may do it.
   ++on.users;
-  wait_until([&] { return can_step(on) || (on.work.empty() && !on.runs); });
+  wait_until([&] { return can_step(on) || (on.work.empty() && !on.runs) || (until && until->reached); });
   --on.users;
-  if (on.work.empty())
-    return;  // somebody else did it
+  if (!can_step(on) || (until && until->reached))
+    return;
   const auto work = std::move(on.work.front());
   on.work.pop_front();
   on.runs = true;
@@ -153,7 +157,7 @@ void machine::run_until(const point& reached) {
   while (!reached.reached && sticky == cudaSuccess) {
     if (reached.of->work.empty() && !reached.of->runs)
       die("a stream waits for what no stream will do");
-    step(*reached.of);
+    step(*reached.of, &reached);
   }
   close(device);
 }

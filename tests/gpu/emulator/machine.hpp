@@ -102,8 +102,9 @@ class machine {
   };
 
   /// Whether its next piece can be run now.
-  static bool can_step(const emulated_stream& on);
-  void step(emulated_stream& on);
+  bool can_step(const emulated_stream& on) const;
+  /// Does its next piece, unless `until` is reached before that can be done.
+  void step(emulated_stream& on, const point* until = nullptr);
   template <class Condition>
   void wait_until(Condition condition);
 

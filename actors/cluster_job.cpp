@@ -124,6 +124,16 @@ std::uint64_t device_memory_bytes(const job_context& context) {
   return bytes;
 }
 
+std::optional<link_means> link_means_of(const job_settings& settings) {
+  if (!is_cuda(settings.runtime.device) || settings.cluster.gpu_links == gpu_link_kind::off)
+    return {};
+  try {
+    return link_means{cuda_module().channels(find_cuda(settings.runtime.device).front())};
+  } catch (const device_error& fault) {
+    return link_means{{}, fault.what()};
+  }
+}
+
 }  // namespace
 
 job_places places_on(std::shared_ptr<cluster_head> head, job_context_ptr context) {
@@ -190,7 +200,8 @@ prepared_job prepare_with(std::shared_ptr<surviving_cuts> survivors, const job_c
     mine.survivors = survivors;
   const auto memory_bytes = device_memory_bytes(mine);
   auto spawn = spawner_for(std::make_shared<const job_context>(std::move(mine)));
-  return {std::move(spawn), memory_bytes, context.arithmetic, survivors->shards(), [survivors] { survivors->clear(); }};
+  return {std::move(spawn), memory_bytes, context.arithmetic, survivors->shards(), [survivors] { survivors->clear(); },
+          link_means_of(context.settings)};
 }
 
 inheritance inheritance_of(const job_context& context) {

@@ -98,11 +98,18 @@ struct supervision_settings {
   std::chrono::milliseconds stop_within{10'000};
 };
 
+/// By what tensors on a GPU get to GPUs of other nodes.
+enum class gpu_link_kind : std::uint8_t {
+  nccl,  ///< straight from GPU to GPU where NCCL finds a way, else as `off`
+  off,   ///< through the hosts' memory
+};
+
 /// How a cluster's processes get along. One that dies is noticed at once; `peers` is about those that fall silent.
 struct cluster_settings {
   failure_detection peers;
   /// In sync mode: let nodes in that round differently, and give up that who computes does not matter.
   bool mixed_arithmetic = false;
+  gpu_link_kind gpu_links = gpu_link_kind::nccl;
 };
 
 /// Fault injection: make actors fail on purpose.

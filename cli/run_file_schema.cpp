@@ -169,6 +169,8 @@ void describe_cluster(schema& root, cluster_settings& cluster) {
   t.key("mixed_arithmetic", cluster.mixed_arithmetic,
         "sync: take nodes whose processors or libraries round differently, and give up that results do not depend on who "
         "computes");
+  t.key("gpu_links", cluster.gpu_links,
+        "tensors on a GPU go straight to GPUs of other nodes, where NCCL finds a way, or through the hosts' memory");
 }
 
 void describe_chaos(schema& root, chaos_settings& chaos) {

@@ -107,6 +107,12 @@ struct enum_names<precision_kind> {
 };
 
 template <>
+struct enum_names<gpu_link_kind> {
+  using e = gpu_link_kind;
+  static constexpr std::pair<e, std::string_view> all[] = {{e::nccl, "nccl"}, {e::off, "off"}};
+};
+
+template <>
 struct enum_names<chaos_settings::fault> {
   using e = chaos_settings::fault;
   static constexpr std::pair<e, std::string_view> all[] = {

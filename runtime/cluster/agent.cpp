@@ -41,6 +41,7 @@ class agent {
   ~agent() {
     for (const auto& [name, who] : spawned_)
       send_exit(who.handle, caf::exit_reason::kill);
+    send_exit(link_keeper_, caf::exit_reason::kill);
   }
 
   void on(const meet_peers& message) {
@@ -61,6 +62,7 @@ class agent {
   void on(const prepare_job& message) {
     try {
       job_ = hooks_.prepare(message);
+      keep_links();
       report_ready();
     } catch (const std::exception& fault) {
       be_unfit(fault.what());
@@ -110,6 +112,11 @@ class agent {
     tell(self_, membership_, peer_lost{post_->self(), message.peer, message.evidence});
   }
 
+  void on(const peer_unsound& message) {
+    hooks_.forget(message.peer, message.evidence);
+    on(peer_silent{message.peer, message.evidence});
+  }
+
   void on(const drain_node& message) {
     if (gone_by_ || end_)
       return;  // it does already
@@ -145,6 +152,16 @@ class agent {
                 .node = post_->self(),
                 .actor = name,
                 .incarnation = incarnation});
+  }
+
+  void keep_links() {
+    if (!job_->links || link_keeper_)
+      return;
+    const auto lose = [me = caf::actor_cast<caf::actor>(self_)](node_id peer, const std::string& evidence) {
+      caf::anon_send(me, peer_unsound{peer, evidence});
+    };
+    link_keeper_ = spawn_link_keeper(self_->system(), post_, *job_->links, {lose, hooks_.log});
+    post_->host(link_keeper_name, 1, link_keeper_);
   }
 
   void report_ready() {
@@ -192,6 +209,11 @@ class agent {
     if (!end_ || !spawned_.empty() || told_)
       return;
     told_ = true;
+    if (link_keeper_) {
+      const auto sent = post_->counters();
+      say("traffic", fmt::format("sent tensors of {} bytes from GPU to GPU, of {} bytes through the hosts' memory",
+                                 sent.device_link_bytes_sent, sent.tensor_bytes_sent));
+    }
     hooks_.ended(*end_);
     self_->quit();
   }
@@ -201,6 +223,7 @@ class agent {
   caf::actor membership_;
   agent_hooks hooks_;
   std::optional<prepared_job> job_;
+  caf::actor link_keeper_;
   std::map<std::string, hosted> spawned_;  // by name: the latest
   bool met_ = false;
   bool told_ = false;
@@ -230,6 +253,7 @@ agent_actor::behavior_type behave(agent_actor::stateful_pointer<agent_state> sel
       [&body](const die_now& message) { body->on(message); },
       [&body](const head_lost& message) { body->on(message); },
       [&body](const peer_silent& message) { body->on(message); },
+      [&body](const peer_unsound& message) { body->on(message); },
       [&body](const drain_node& message) { body->on(message); },
       [&body](const ask_for_cut& message) { body->on(message); },
   };

@@ -5,11 +5,13 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <caf/all.hpp>
 
+#include "runtime/cluster/link_keeper.hpp"
 #include "runtime/cluster/node_status.hpp"
 #include "runtime/cluster/protocol.hpp"
 #include "runtime/log_line.hpp"
@@ -27,6 +29,7 @@ struct prepared_job {
   std::string arithmetic{};               ///< likewise
   std::vector<std::uint32_t> kept{};      ///< likewise
   std::function<void()> forget_kept{};    ///< empty where nothing is kept
+  std::optional<link_means> links{};      ///< absent: this job asks for no device links
 };
 
 /// Makes this process ready for a job; throws input_error where it cannot take part.
@@ -57,6 +60,11 @@ struct peer_silent {
 struct peers_met {
   std::vector<peer_silent> missed;
 };
+/// Messages of a peer were lost that its link had delivered: the link is as good as lost.
+struct peer_unsound {
+  node_id peer = head_node;
+  std::string evidence;
+};
 struct ask_for_cut {};
 
 struct agent_hooks {
@@ -73,7 +81,7 @@ using agent_actor =
     caf::typed_actor<caf::reacts_to<meet_peers>, caf::reacts_to<peers_met>, caf::reacts_to<forget_peer>,
                      caf::reacts_to<prepare_job>, caf::reacts_to<forget_kept>, caf::reacts_to<spawn_actor>, caf::reacts_to<leave_cluster>,
                      caf::reacts_to<die_now>, caf::reacts_to<head_lost>, caf::reacts_to<peer_silent>,
-                     caf::reacts_to<drain_node>, caf::reacts_to<ask_for_cut>>;
+                     caf::reacts_to<peer_unsound>, caf::reacts_to<drain_node>, caf::reacts_to<ask_for_cut>>;
 
 /// `membership` is the head's. Owns a thread: preparing a job may take a while.
 caf::actor spawn_agent(caf::actor_system& system, std::shared_ptr<remoting> post, caf::actor membership,
@@ -84,4 +92,5 @@ caf::actor spawn_agent(caf::actor_system& system, std::shared_ptr<remoting> post
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::head_lost)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::peers_met)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::peer_silent)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::peer_unsound)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(troupe::ask_for_cut)

@@ -1,5 +1,7 @@
 #include "runtime/cluster/protocol.hpp"
 
+#include "runtime/cluster/link_keeper.hpp"
+
 namespace troupe {
 
 void add_cluster_codecs(message_codecs& codecs) {
@@ -15,6 +17,7 @@ void add_cluster_codecs(message_codecs& codecs) {
   codecs.add<peer_lost>("peer_lost");
   codecs.add<drain_request>("drain_request");
   codecs.add<cut_request>("cut_request");
+  add_link_codecs(codecs);
 }
 
 }  // namespace troupe

@@ -8,12 +8,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "runtime/tensor/device.hpp"
+#include "runtime/tensor/device_channel.hpp"
 
 namespace troupe {
 
@@ -47,6 +49,8 @@ struct device_module {
   device_facts (*facts)(int index);
   device_rates (*rates)(int index);
   std::string (*arithmetic)(int index);  ///< what decides how it rounds: see arithmetic.hpp
+  /// Channels to GPUs of other processes; device_error also where there is no library for them.
+  std::shared_ptr<channel_maker> (*channels)(int index);
   std::size_t stream_bytes;  ///< what a stream takes for itself when it first multiplies matrices
 };
 

@@ -32,20 +32,16 @@ actor_address read(wire::Address::Reader in) {
   return {in.getNode(), to_string(in.getName()), in.getIncarnation()};
 }
 
-void write(wire::TensorHead::Builder out, const tensor& value) {
-  out.setAbsent(!value);
-  out.setType(static_cast<wire::ElementType>(value.type()));
-  auto extents = out.initExtents(static_cast<unsigned>(value.shape().rank()));
+void write(wire::TensorHead::Builder out, const tensor_form& form) {
+  out.setType(static_cast<wire::ElementType>(form.type));
+  auto extents = out.initExtents(static_cast<unsigned>(form.extents.rank()));
   for (unsigned axis = 0; axis < extents.size(); ++axis)
-    extents.set(axis, value.shape()[axis]);
+    extents.set(axis, form.extents[axis]);
 }
 
 /// Adds the tensor's bytes to `sum`.
-tensor_head read(wire::TensorHead::Reader in, std::size_t& sum) {
-  tensor_head out;
-  out.absent = in.getAbsent();
-  if (out.absent)
-    return out;
+tensor_form read(wire::TensorHead::Reader in, std::size_t& sum) {
+  tensor_form out;
   out.type = static_cast<dtype>(in.getType());
   std::size_t bytes = size_bytes(out.type);
   if (bytes == 0)
@@ -76,9 +72,18 @@ announced_parcel read(wire::Parcel::Reader in, std::size_t payload_bytes) {
   const auto tensors = in.getTensors();
   if (tensors.size() > tensors_max)
     throw input_error(fmt::format("a parcel has {} tensors, more than {}", tensors.size(), tensors_max));
-  std::size_t bytes = 0;
-  for (auto each : tensors)
-    out.tensors.push_back(read(each, bytes));
+  out.message.device_link = in.getDeviceLink();
+  std::size_t bytes = 0, bytes_beside = 0;
+  for (auto each : tensors) {
+    auto& head = out.tensors.emplace_back();
+    head.absent = each.getAbsent() || each.getByDeviceLink();
+    if (each.getByDeviceLink())
+      out.message.beside.push_back({out.tensors.size() - 1, read(each, bytes_beside)});
+    else if (!head.absent)
+      head.form = read(each, bytes);
+  }
+  if (out.message.beside.empty() != (out.message.device_link == 0))
+    throw input_error("a parcel names a device link without tensors that travel by it, or such tensors without a link");
   if (bytes != payload_bytes)
     throw input_error(fmt::format("tensors of {} bytes were announced with a payload of {}", bytes, payload_bytes));
   return out;
@@ -137,9 +142,18 @@ std::vector<std::byte> encode_head(const parcel& message, const frame_limits& li
   auto tensors = out.initTensors(static_cast<unsigned>(message.tensors.size()));
   frame_prefix prefix{frame_kind::parcel, 0, 0};
   for (unsigned i = 0; i < tensors.size(); ++i) {
-    write(tensors[i], message.tensors[i]);
-    if (message.tensors[i])
-      prefix.payload_bytes += message.tensors[i].size_bytes();
+    const auto& each = message.tensors[i];
+    tensors[i].setAbsent(!each);
+    if (!each)
+      continue;
+    write(tensors[i], {each.type(), each.shape()});
+    prefix.payload_bytes += each.size_bytes();
+  }
+  out.setDeviceLink(message.device_link);
+  for (const auto& each : message.beside) {
+    auto head = tensors[static_cast<unsigned>(each.place)];
+    head.setByDeviceLink(true);
+    write(head, each.form);
   }
   prefix.envelope_bytes = capnp::computeSerializedSizeInWords(builder) * sizeof(capnp::word);
   if (prefix.envelope_bytes > limits.envelope_bytes_max || prefix.payload_bytes > limits.tensor_bytes_max)

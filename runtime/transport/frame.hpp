@@ -45,14 +45,13 @@ std::array<std::byte, frame_prefix_bytes> encode_prefix(const frame_prefix& pref
 /// exceeds the limits.
 std::vector<std::byte> encode_head(const parcel& message, const frame_limits& limits);
 
-/// A tensor as it is announced; absent where the handle was empty.
+/// A tensor as it is announced; absent where no bytes of it follow.
 struct tensor_head {
   bool absent = false;
-  dtype type = dtype::float32;
-  shape extents;
+  tensor_form form;
 };
 
-/// A parcel whose tensors are yet to come: `message.tensors` is empty.
+/// A parcel whose tensors are yet to come: `message.tensors` is empty, `message.beside` is not.
 struct announced_parcel {
   parcel message;
   std::vector<tensor_head> tensors;

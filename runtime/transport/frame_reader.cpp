@@ -128,7 +128,7 @@ bool frame_reader::read_envelope() {
     auto& value = message_.tensors.emplace_back();
     if (head.absent)
       continue;
-    value = cpu_device().allocate(head.type, head.extents);
+    value = cpu_device().allocate(head.form.type, head.form.extents);
     targets_.push_back({value.mutable_bytes(), value.size_bytes()});
   }
   settle();

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/tensor/device_channel.hpp"
 #include "runtime/tensor/tensor.hpp"
 
 namespace troupe {
@@ -26,12 +27,22 @@ struct actor_address {
   explicit operator bool() const noexcept { return !name.empty(); }
 };
 
+/// A tensor of a parcel that takes another way than the parcel: by a device link, from GPU to GPU.
+struct tensor_beside {
+  std::size_t place = 0;  ///< among the parcel's tensors, which hold nothing there until it has come
+  tensor_form form;
+
+  friend bool operator==(const tensor_beside&, const tensor_beside&) = default;
+};
+
 struct parcel {
   actor_address to;
   actor_address from;            ///< empty: nobody expects an answer
   std::string type;              ///< of the message, as its codec is registered
   std::vector<std::byte> body;   ///< its fields, without elements of tensors
   std::vector<tensor> tensors;   ///< in host memory when it is sent, in the order in which the fields name them
+  std::uint64_t device_link = 0; ///< by which some of them travel (device_links.hpp); 0: by none
+  std::vector<tensor_beside> beside{};
 
   std::size_t tensor_bytes() const noexcept {
     std::size_t sum = 0;

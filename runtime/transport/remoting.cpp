@@ -245,7 +245,16 @@ void remoting::connect(node_id node, link_id link) {
   links_[node] = link;
 }
 
+std::vector<node_id> remoting::connected() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<node_id> nodes;
+  for (const auto& [node, link] : links_)
+    nodes.push_back(node);
+  return nodes;
+}
+
 void remoting::disconnect(node_id node, const std::string& evidence) {
+  device_links_->disconnect(node);
   std::vector<caf::actor> lost;
   {
     const std::lock_guard lock(mutex_);
@@ -288,6 +297,8 @@ void remoting::send(const actor_address& to, caf::mailbox_element_ptr what) {
   out.type = codec->name;
   message_writer writer(out, address_of_);
   codec->write(content.get(0), writer);
+  if (device_links_->send(to.node, out, [&](parcel rest) { dispatch(to.node, std::move(rest)); }))
+    return;
   out.tensors = on_host(out.tensors);
   dispatch(to.node, std::move(out));
 }
@@ -306,18 +317,24 @@ void remoting::dispatch(node_id to, parcel what) {
     std::unique_lock lock(mutex_);
     if (to == self_) {
       lock.unlock();
-      return receive(to, what);
+      return accept(to, what);
     }
     const auto found = links_.find(to);
     if (found == links_.end())
       return;  // who sends to a lost node has been told, or will be
     link = found->second;
     ++counters_.sent;
+    counters_.tensor_bytes_sent += what.tensor_bytes();
   }
   carrier_->send(link, std::move(what));
 }
 
-void remoting::receive(node_id from, const parcel& what) {
+void remoting::receive(node_id from, parcel what) {
+  if (what.to.name == link_keeper_name || !device_links_->take(from, what))
+    accept(from, what);
+}
+
+void remoting::accept(node_id from, const parcel& what) {
   if (what.type == ended_type) {
     if (what.from.node != from)
       return drop(&remoting_counters::bad_dropped);
@@ -383,7 +400,9 @@ void remoting::drop(std::uint64_t remoting_counters::*counter) {
 
 remoting_counters remoting::counters() const {
   const std::lock_guard lock(mutex_);
-  return counters_;
+  auto all = counters_;
+  all.device_link_bytes_sent = device_links_->sent_bytes();
+  return all;
 }
 
 }  // namespace troupe

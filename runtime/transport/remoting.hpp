@@ -22,6 +22,7 @@
 
 #include <caf/all.hpp>
 
+#include "runtime/transport/device_links.hpp"
 #include "runtime/transport/message_codecs.hpp"
 #include "runtime/transport/network.hpp"
 #include "runtime/transport/parcel.hpp"
@@ -35,6 +36,8 @@ struct remoting_counters {
   std::uint64_t bad_dropped = 0;    ///< not what its type says
   std::uint64_t early_dropped = 0;  ///< beyond the bound on what is kept
   std::uint64_t fenced_dropped = 0; ///< from nodes that are no members any more
+  std::uint64_t tensor_bytes_sent = 0;       ///< with parcels, from host memory
+  std::uint64_t device_link_bytes_sent = 0;  ///< from GPU to GPU
 };
 
 /// One per node; thread safe. Outlives every handle it made: keep it in a shared_ptr beside the actor system.
@@ -68,11 +71,16 @@ class remoting : public std::enable_shared_from_this<remoting> {
   /// Ends all handles to actors of `node`, with errc::node_lost.
   void disconnect(node_id node, const std::string& evidence);
 
+  std::vector<node_id> connected() const;
+
   /// Something came over a link that belongs to node `from`.
-  void receive(node_id from, const parcel& what);
+  void receive(node_id from, parcel what);
+  /// The same, and all of its tensors are there.
+  void accept(node_id from, const parcel& what);
   /// Something came over a link that belongs to no member: nobody gets it, and it is counted.
   void drop_fenced();
 
+  device_links& links() noexcept { return *device_links_; }
   remoting_counters counters() const;
 
  private:
@@ -94,6 +102,7 @@ class remoting : public std::enable_shared_from_this<remoting> {
   caf::actor_system& system_;
   std::shared_ptr<network> carrier_;
   message_codecs codecs_;
+  const std::shared_ptr<device_links> device_links_ = std::make_shared<device_links>();
   const address_finder address_of_;
   const handle_finder handle_of_;
 

@@ -12,6 +12,7 @@ struct Parcel {
   type @2 :Text;                  # of the message, as its codec is registered
   body @3 :Data;                  # its fields, without elements of tensors
   tensors @4 :List(TensorHead);   # their bytes follow the envelope, in this order, without gaps
+  deviceLink @5 :UInt64;          # by which some of them travel; 0: by none
 }
 
 struct Address {
@@ -24,4 +25,5 @@ struct TensorHead {
   type @0 :Checkpoint.ElementType;
   extents @1 :List(Int64);        # outermost first
   absent @2 :Bool;                # an empty handle: no elements, and the other fields mean nothing
+  byDeviceLink @3 :Bool;          # it has no bytes here
 }

@@ -66,6 +66,7 @@ TEST_CASE("misuse: numbers that make no sense are refused, with what was expecte
   refuse(node("--cores", "0"), "more than 0");
   require_refused(train("--min-nodes", "1.5"), 2, {"--min-nodes", "1.5"});
   require_refused(train("cluster.heartbeat=1ms", "--quiet"), 2, {"cluster.heartbeat", "10ms to 1m"});
+  require_refused(train("cluster.gpu_links=rdma", "--quiet"), 2, {"cluster.gpu_links", "nccl", "off"});
   require_refused(train("cluster.silence_max=500ms", "--quiet"), 2, {"cluster.silence_max", "1000 ms or more"});
   require_refused(train("cluster.phi=0", "--quiet"), 2, {"cluster.phi", "1"});
 }

@@ -14,14 +14,39 @@ arguments gpu_job() {
   return cluster_job(steps) + arguments{"runtime.device=cuda", "evaluation.every=6", "evaluation.batches=1", "checkpoint.every=4"};
 }
 
-/// The command's processes find emulated GPUs while it lives.
-struct emulated_library : variable {
-  emulated_library() : variable("TROUPE_CUDA_LIBRARY", EMULATED_LIBRARY) {}
+/// The command's processes find emulated GPUs, and a stand-in for NCCL, while it lives.
+struct emulated_library {
+  variable devices{"TROUPE_CUDA_LIBRARY", EMULATED_LIBRARY};
+  variable links{"TROUPE_NCCL_LIBRARY", EMULATED_NCCL_LIBRARY};
 };
 
 const std::string& calm() {
   static const auto print = calm_fingerprint(gpu_job());
   return print;
+}
+
+/// The logs of the processes that `--nodes` has started.
+std::string logs_of_nodes(const scratch_folder& folder) {
+  std::string all;
+  for (const auto& entry : std::filesystem::directory_iterator(run_folder(folder) / "nodes"))
+    all += read_file(entry.path());
+  return all;
+}
+
+/// What nodes that were let go say of tensors they sent from GPU to GPU, all together.
+std::uint64_t device_link_bytes(const std::string& logs) {
+  const std::string mark = "sent tensors of ";
+  std::uint64_t sum = 0;
+  for (auto at = logs.find(mark); at != std::string::npos; at = logs.find(mark, at + 1))
+    sum += std::stoull(logs.substr(at + mark.size()));
+  return sum;
+}
+
+std::size_t count_of(const std::string& text, const std::string& part) {
+  std::size_t count = 0;
+  for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + 1))
+    ++count;
+  return count;
 }
 
 void require_same(const nlohmann::json& summary) {
@@ -34,10 +59,57 @@ void require_same(const nlohmann::json& summary) {
 TEST_CASE("nodes with GPUs end with the parameters of one process") {
   const emulated_library library;
   CHECK(calm() != calm_fingerprint(cluster_job(steps)));
-  const variable two("EMULATED_GPU", "two-devices");
+  for (const char* nodes : {"2", "3"}) {
+    const variable machine("EMULATED_GPU", *nodes == '2' ? "two-devices" : "");
+    const scratch_folder folder;
+    prepare(folder);
+    require_same(summary_of(process(folder, gpu_job() + arguments{"--nodes", nodes})));
+    const auto logs = logs_of_nodes(folder);
+    INFO(logs);
+    CHECK(device_link_bytes(logs) > 0);
+    CHECK(count_of(logs, "event=peer_lost") == 0);
+  }
+}
+
+TEST_CASE("a node whose links break goes on through the hosts' memory, or is lost and comes back, and the bits are the same") {
+  const emulated_library library;
+  const scratch_folder folder;
+  prepare(folder);
+  const process head(folder, gpu_job() + arguments{"--listen", "127.0.0.1:0", "--min-nodes", "2"});
+  const auto endpoint = head_endpoint(folder);
+  const auto good = start_node(folder, endpoint, "good");
+  std::unique_ptr<process> bad;
+  {
+    const variable nccl("EMULATED_NCCL", "breaks-after-30");
+    bad = start_node(folder, endpoint, "bad");
+  }
+  require_same(summary_of(head));
+  CHECK(bad->wait() == 0);
+  INFO(bad->err());
+  CHECK(says(bad->err(), "pass through the hosts' memory: cuda:0: NCCL: "));
+  CHECK(says(bad->err(), "remote process exited or there was a network error"));
+}
+
+TEST_CASE("nodes that cannot have a device link say so once, and send tensors through the hosts' memory") {
+  const emulated_library library;
+  {
+    const variable one("EMULATED_GPU", "shared-gpu");
+    const scratch_folder folder;
+    prepare(folder);
+    require_same(summary_of(process(folder, gpu_job() + arguments{"--nodes", "2"})));
+    const auto logs = logs_of_nodes(folder);
+    INFO(logs);
+    CHECK(count_of(logs, "both nodes use the same GPU") == 2);
+    CHECK(device_link_bytes(logs) == 0);
+  }
+  const variable missing("TROUPE_NCCL_LIBRARY", "/nowhere/libnccl.so");
   const scratch_folder folder;
   prepare(folder);
   require_same(summary_of(process(folder, gpu_job() + arguments{"--nodes", "2"})));
+  const auto logs = logs_of_nodes(folder);
+  INFO(logs);
+  CHECK(count_of(logs, "there is no NCCL: /nowhere/libnccl.so") == 2);
+  CHECK(device_link_bytes(logs) == 0);
 }
 
 TEST_CASE("a node with a GPU is killed, and what takes over for it gives the same bits") {

@@ -38,7 +38,9 @@ std::vector<std::string> troupe::fuzz::seeds() {
   message.tensors = {filled(dtype::float32, {5, 7}), {}, filled(dtype::int64, {}), filled(dtype::bfloat16, {3, 0, 2}),
                      filled(dtype::uint8, {1, 2, 1, 2, 1, 2})};
   const auto bulk = frame_of(message);
-  return {control, bulk,
+  message.device_link = 7;
+  message.beside = {{1, {dtype::float32, {4, 2}}}};
+  return {control, bulk, frame_of(message),
           control + text_of(encode_prefix({frame_kind::heartbeat, 0, 0})) + bulk + control +
               text_of(encode_prefix({frame_kind::goodbye, 0, 0}))};
 }

@@ -3,9 +3,11 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <thread>
 
 #include "blocks.hpp"
 
@@ -69,11 +71,35 @@ void machine::close(int device) {
     arenas_[device].protect(PROT_NONE);
 }
 
-void machine::step(emulated_stream& on) {
+template <class Condition>
+void machine::wait_until(Condition condition) {
+  while (!condition()) {
+    mutex.unlock();
+    std::this_thread::sleep_for(std::chrono::microseconds{100});
+    mutex.lock();
+  }
+}
+
+bool machine::can_step(const emulated_stream& on) const {
+  if (on.runs || on.work.empty())
+    return false;
+  const auto& is_due = on.work.front().is_due;
+  return !is_due || sticky != cudaSuccess || is_due();
+}
+
+void machine::step(emulated_stream& on, const point* until) {
+  // Meanwhile somebody else may do it.
+  ++on.users;
+  wait_until([&] { return can_step(on) || (on.work.empty() && !on.runs) || (until && until->reached); });
+  --on.users;
+  if (!can_step(on) || (until && until->reached))
+    return;
   const auto work = std::move(on.work.front());
   on.work.pop_front();
+  on.runs = true;
   if (sticky == cudaSuccess)
-    work();
+    work.run();
+  on.runs = false;
   constexpr std::size_t fragile_work_max = 500;
   if (++work_done_ == fragile_work_max && is_told("fragile"))
     fails_next = cudaErrorIllegalAddress;
@@ -81,13 +107,13 @@ void machine::step(emulated_stream& on) {
     sticky = std::exchange(fails_next, cudaSuccess);
 }
 
-void machine::enqueue(emulated_stream& on, std::function<void()> work) {
-  on.work.push_back(std::move(work));
+void machine::enqueue(emulated_stream& on, std::function<void()> run, std::function<bool()> is_due) {
+  on.work.push_back({std::move(run), std::move(is_due)});
   constexpr unsigned one_in = 16;
   if (on.work.size() > work_max || random_() % one_in == 0) {
     auto& any = on.work.size() > work_max ? on : *streams[random_() % streams.size()];
     open(any.device);
-    for (auto count = random_() % (any.work.size() + 1) + (any.work.size() > work_max); count > 0 && !any.work.empty(); --count)
+    for (auto count = random_() % (any.work.size() + 1) + (any.work.size() > work_max); count > 0 && can_step(any); --count)
       step(any);
     close(any.device);
   }
@@ -95,20 +121,31 @@ void machine::enqueue(emulated_stream& on, std::function<void()> work) {
 
 void machine::drain(emulated_stream& on) {
   open(on.device);
-  while (!on.work.empty())
+  while (!on.work.empty() || on.runs)
     step(on);
   close(on.device);
 }
 
+void machine::progress(emulated_stream& on) {
+  open(on.device);
+  while (can_step(on))
+    step(on);
+  close(on.device);
+}
+
+void machine::wait_for_users(const emulated_stream& of) {
+  wait_until([&] { return of.users == 0; });
+}
+
 void machine::drain(int device) {
-  for (emulated_stream* each : streams)
-    if (each->device == device)
-      drain(*each);
+  for (std::size_t i = 0; i < streams.size(); ++i)  // others may come and go meanwhile
+    if (streams[i]->device == device)
+      drain(*streams[i]);
 }
 
 bool machine::is_idle(const std::byte* address) const {
   return std::ranges::all_of(streams, [&](const emulated_stream* each) {
-    return each->work.empty() || !arenas_[each->device].holds(address);
+    return (each->work.empty() && !each->runs) || !arenas_[each->device].holds(address);
   });
 }
 
@@ -118,9 +155,9 @@ void machine::run_until(const point& reached) {
   const int device = reached.of->device;
   open(device);
   while (!reached.reached && sticky == cudaSuccess) {
-    if (reached.of->work.empty())
+    if (reached.of->work.empty() && !reached.of->runs)
       die("a stream waits for what no stream will do");
-    step(*reached.of);
+    step(*reached.of, &reached);
   }
   close(device);
 }

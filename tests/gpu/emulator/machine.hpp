@@ -21,11 +21,17 @@ struct point {
   bool reached = false;
 };
 
+/// A piece of a stream's work. What waits for another process is not due until that has done its part.
+struct piece {
+  std::function<void()> run;
+  std::function<bool()> is_due;  ///< empty: in its turn
+};
+
 /// The devices, their memory and their streams. Work is put off until somebody waits for it, or now and then for no
 /// reason, so that whoever relies on an order that CUDA does not promise finds out. A device's memory cannot be touched
 /// but by its own work, and by copies between devices.
 ///
-/// Thread safe: every member is called with `mutex` held.
+/// Thread safe: every member is called with `mutex` held, which is let go while work that is not due is waited for.
 class machine {
  public:
   static machine& the();
@@ -38,13 +44,17 @@ class machine {
 
   // -- work -----------------------------------------------------------------------
 
-  void enqueue(emulated_stream& on, std::function<void()> work);
+  void enqueue(emulated_stream& on, std::function<void()> run, std::function<bool()> is_due = {});
   void drain(emulated_stream& on);
   /// All streams of a device.
   void drain(int device);
   /// Whether no work is under way on the device whose memory this is.
   bool is_idle(const std::byte* address) const;
   void run_until(const point& reached);
+  /// Does what is due now.
+  void progress(emulated_stream& on);
+  /// Nobody waits for its work any more.
+  void wait_for_users(const emulated_stream& of);
 
   std::vector<emulated_stream*> streams;
 
@@ -91,7 +101,12 @@ class machine {
     void protect(int how) const;
   };
 
-  void step(emulated_stream& on);
+  /// Whether its next piece can be run now.
+  bool can_step(const emulated_stream& on) const;
+  /// Does its next piece, unless `until` is reached before that can be done.
+  void step(emulated_stream& on, const point* until = nullptr);
+  template <class Condition>
+  void wait_until(Condition condition);
 
   arena arenas_[devices_max];
   std::size_t work_done_ = 0;
@@ -102,7 +117,9 @@ class machine {
 
 struct emulated_stream {
   int device = 0;
-  std::deque<std::function<void()>> work;
+  std::deque<troupe::emulator::piece> work{};
+  bool runs = false;  // a piece of it
+  int users = 0;      // threads that wait for it
 };
 
 struct emulated_event {

@@ -1,5 +1,8 @@
 // The CUDA runtime's functions, on the machine.
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -105,6 +108,9 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   properties->major = 8;
   properties->minor = 0;
   properties->multiProcessorCount = 1;
+  std::memset(&properties->uuid, 0, sizeof properties->uuid);
+  const pid_t own = machine::is_told("shared-gpu") ? 0 : getpid();  // each process has a GPU of its own
+  std::memcpy(&properties->uuid, &own, sizeof own);
   return cudaSuccess;
 }
 
@@ -197,7 +203,7 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   const std::lock_guard lock(the().mutex);
   if (flags != cudaStreamNonBlocking)
     die("a stream that waits for the default stream");
-  the().streams.push_back(*stream = new emulated_stream{current_device, {}});
+  the().streams.push_back(*stream = new emulated_stream{current_device});
   return the().result(cudaSuccess);
 }
 
@@ -205,6 +211,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   const std::lock_guard lock(the().mutex);
   the().drain(*stream);
   std::erase(the().streams, stream);
+  the().wait_for_users(*stream);
   delete stream;
   return the().result(cudaSuccess);
 }
@@ -239,6 +246,13 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   event->at = std::make_shared<point>(point{stream});
   the().enqueue(*stream, [at = event->at] { at->reached = true; });
   return the().result(cudaSuccess);
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  const std::lock_guard lock(the().mutex);
+  if (event->at && !event->at->reached)
+    the().progress(*event->at->of);
+  return the().result(!event->at || event->at->reached ? cudaSuccess : cudaErrorNotReady);
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
@@ -283,4 +297,21 @@ extern "C" [[gnu::visibility("default")]] void emulated_gpu_fail(int error) {
   the().fails_next = static_cast<cudaError_t>(error);
   if (error == 0)
     the().sticky = the().last = cudaSuccess;
+}
+
+/// For libraries that work on streams, such as a stand-in for NCCL: has `run` called in its turn, once `is_due`. Both are
+/// called with the machine's lock held.
+extern "C" [[gnu::visibility("default")]] void emulated_gpu_enqueue(cudaStream_t stream, std::size_t size, void* address,
+                                                                    const std::function<void()>& run,
+                                                                    const std::function<bool()>& is_due) {
+  const std::lock_guard lock(the().mutex);
+  the().check_device(stream->device, address, size, "a transfer");
+  the().enqueue(*stream, run, is_due);
+}
+
+/// Does what is due in a stream, unless that is gone: a GPU works also while nobody waits for it.
+extern "C" [[gnu::visibility("default")]] void emulated_gpu_progress(cudaStream_t stream) {
+  const std::lock_guard lock(the().mutex);
+  if (std::ranges::find(the().streams, stream) != the().streams.end())
+    the().progress(*stream);
 }

@@ -86,6 +86,13 @@ TEST_CASE("what is no frame is refused before memory is spent on it") {
   check_refused(with(8, 7, 8));                         // envelope of half a word
   check_refused(with(16, ~std::uint64_t{0}, 8));        // payload
   check_refused(with(16, 44, 8));                       // payload that is not the tensors'
+  auto linkless = note("tensors by a device link that it does not name");
+  linkless.tensors.resize(1);
+  linkless.beside = {{0, {dtype::float32, {4}}}};
+  check_refused(bytes_of(linkless));
+  auto pointless = note("a device link without tensors");
+  pointless.device_link = 3;
+  check_refused(bytes_of(pointless));
   check_refused(good, {.tensor_bytes_max = 39});
   check_refused(good, {.envelope_bytes_max = 16});
 }

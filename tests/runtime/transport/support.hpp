@@ -69,6 +69,11 @@ inline parcel make_parcel(std::uint64_t seed, std::int64_t extent_max = 0x3fff) 
   out.tensors.resize(random() % 5);
   for (auto& each : out.tensors)
     each = random_tensor(random, extent_max);
+  for (std::size_t i = 0; i < out.tensors.size(); ++i)
+    if (!out.tensors[i] && random() % 2 == 0) {
+      out.beside.push_back({i, {dtype::bfloat16, {static_cast<std::int64_t>(random() % 9), 3}}});
+      out.device_link = 1 + random() % 5;
+    }
   return out;
 }
 
@@ -79,7 +84,8 @@ inline bool same(const tensor& a, const tensor& b) {
 }
 
 inline bool same(const parcel& a, const parcel& b) {
-  return a.to == b.to && a.from == b.from && a.type == b.type && a.body == b.body &&
+  return a.to == b.to && a.from == b.from && a.type == b.type && a.body == b.body && a.device_link == b.device_link &&
+         a.beside == b.beside &&
          std::ranges::equal(a.tensors, b.tensors, [](const tensor& x, const tensor& y) { return same(x, y); });
 }
 

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "gpu/cuda_device.hpp"
+#include "gpu/nccl.hpp"
+
+namespace troupe::gpu {
+
+/// A communicator of two ranks that does not block: what is called for is under way when the communicator has settled.
+/// Whatever fails breaks it for good, and throws device_error from then on. Thread safe.
+class nccl_communicator {
+ public:
+  static constexpr int sender = 0, receiver = 1;
+
+  /// Begins to look for the other rank.
+  nccl_communicator(std::shared_ptr<const nccl> library, const cuda_device& on, const channel_id& id, int rank);
+  ~nccl_communicator() { break_off(); }
+  nccl_communicator(const nccl_communicator&) = delete;
+  nccl_communicator& operator=(const nccl_communicator&) = delete;
+
+  /// Calls `calls(library, communicator)` as one operation.
+  template <class Calls>
+  void begin(const char* doing, Calls calls) {
+    const std::lock_guard lock(mutex_);
+    begin_locked(doing, calls);
+  }
+  /// The same, and waits until it is under way: only then may anything be enqueued behind it. REQUIRES: that depends on
+  /// this process alone.
+  template <class Calls>
+  void enqueue(const char* doing, Calls calls) {
+    const std::lock_guard lock(mutex_);
+    begin_locked(doing, calls);
+    settle(doing);
+  }
+
+  bool has_settled() {
+    const std::lock_guard lock(mutex_);
+    return has_settled_locked();
+  }
+  void require_whole() const;
+  /// Breaks it: whoever waits for the other rank, on the host or on the device, goes on, and finds it broken.
+  void break_off() noexcept;
+
+ private:
+  template <class Calls>
+  void begin_locked(const char* doing, Calls& calls) {
+    has_settled_locked();
+    require(call_->group_start(), doing);
+    calls(*call_, handle_, [&](int result) { require(result, doing); });
+    require(call_->group_end(), doing);
+  }
+  bool has_settled_locked();
+  void settle(const char* doing);
+  void require(int result, const char* doing);
+  [[noreturn]] void fail(const std::string& what);
+
+  std::shared_ptr<const nccl> call_;
+  const cuda_device& on_;
+  std::atomic<bool> broken_{false};  // before it is aborted: what waits ends only afterwards
+  std::mutex mutex_;
+  nccl::communicator handle_ = nullptr;
+};
+
+}  // namespace troupe::gpu

@@ -1,5 +1,6 @@
 #include "gpu/nccl_communicator.hpp"
 
+#include <cstdlib>
 #include <cstring>
 
 namespace troupe::gpu {
@@ -30,13 +31,20 @@ void nccl_communicator::require(int result, const char* doing) {
 }
 
 void nccl_communicator::fail(const std::string& what) {
-  broken_ = true;
-  throw device_error(on_.name() + ": NCCL: " + what);
+  {
+    const std::lock_guard lock(fault_mutex_);
+    if (!broken_.exchange(true))
+      fault_ = what;
+  }
+  require_whole();
+  std::abort();  // it is broken
 }
 
 void nccl_communicator::require_whole() const {
-  if (broken_)
-    throw device_error(on_.name() + ": NCCL: the link was broken off");
+  if (!broken_)
+    return;
+  const std::lock_guard lock(fault_mutex_);
+  throw device_error(on_.name() + ": NCCL: " + fault_);
 }
 
 bool nccl_communicator::has_settled_locked() {

@@ -45,6 +45,7 @@ class nccl_communicator {
     const std::lock_guard lock(mutex_);
     return has_settled_locked();
   }
+  /// Throws what broke it first.
   void require_whole() const;
   /// Breaks it: whoever waits for the other rank, on the host or on the device, goes on, and finds it broken.
   void break_off() noexcept;
@@ -65,6 +66,8 @@ class nccl_communicator {
   std::shared_ptr<const nccl> call_;
   const cuda_device& on_;
   std::atomic<bool> broken_{false};  // before it is aborted: what waits ends only afterwards
+  mutable std::mutex fault_mutex_;
+  std::string fault_ = "the link was broken off";
   std::mutex mutex_;
   nccl::communicator handle_ = nullptr;
 };

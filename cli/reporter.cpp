@@ -171,10 +171,8 @@ void reporter::add_event(const nlohmann::json& line) {
 }
 
 void reporter::tell(const nlohmann::json& line) {
-  if (!options_.json || tell_machine(line) || std::exchange(output_failed_, true))
-    return;
-  if (errno == EPIPE)  // the signal's handler tells, and ends the run
-    return;
+  if (!options_.json || tell_machine(line) || std::exchange(output_failed_, true) || errno == EPIPE)
+    return;  // of a reader that has left SIGPIPE tells
   people_.warn(fmt::format("warning: standard output cannot be written: {}; {} has the same lines",
                            std::strerror(errno), run_.path().string()));
 }

@@ -194,7 +194,9 @@ void coordinator::injure(const chaos_settings::kill& told) {
 
 void coordinator::finish() {
   ended_ = true;
-  const bool measured = context_->settings.evaluation.batches == 0 || evaluated_ == barrier_;
+  const auto& last = log_->summary().last_evaluation;  // perhaps of a coordinator before this one, or a process
+  const bool measured = context_->settings.evaluation.batches == 0 || (last && last->step == barrier_) ||
+                        context_->inputs.evaluated == barrier_;
   log_->finished(fingerprint(on_host(final_)),
                  barrier_ < context_->settings.training.steps || (stopping_ && !measured));
   final_.clear();

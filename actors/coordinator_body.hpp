@@ -70,8 +70,8 @@ class coordinator {
   /// Unverified.
   std::optional<std::uint64_t> newest_on_disk() const;
   std::optional<cut> read_newest();
+  void warn_of_other_arithmetic(std::uint64_t step);
   /// Gets to know what outlived the last head.
-  void warn_of_other_arithmetic();
   void meet_survivors();
   void forget_survivor(std::uint32_t shard, const caf::actor& holder);
   void lose_survivor(const caf::actor_addr& whose);

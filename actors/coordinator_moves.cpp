@@ -54,7 +54,8 @@ void coordinator::on(const lane_paused& message) {
   work_at_barrier();
 }
 
-/// Nobody who wants to leave waits for an evaluation. One of this very step is made when the run goes on from here.
+/// Nobody who wants to leave waits for an evaluation. One of this very step is made when the run goes on from here,
+/// unless it was only due because the run was to end here.
 void coordinator::stop_at(std::uint64_t step) {
   last_step_ = step;
   if (evaluation_.step && *evaluation_.step != step)

@@ -108,13 +108,14 @@ std::optional<cut> coordinator::read_newest() {
   return found;
 }
 
-/// Against the newest cut on disk: one that is newer, in nodes' memory, was computed like it.
-void coordinator::warn_of_other_arithmetic() {
-  const auto newest = newest_on_disk();
-  if (!newest || !context_->settings.repeats_exactly() || context_->arithmetic.empty())
+/// Where the cut of `step` is in nodes' memory alone, against the newest on disk: it was computed like that.
+void coordinator::warn_of_other_arithmetic(std::uint64_t step) {
+  const auto on_disk = context_->store ? context_->store->steps() : std::vector<std::uint64_t>{};
+  if (on_disk.empty() || !context_->settings.repeats_exactly() || context_->arithmetic.empty())
     return;
+  const bool is_there = std::find(on_disk.begin(), on_disk.end(), step) != on_disk.end();
   try {
-    const auto manifest = read_manifest(context_->store->path_of(*newest));
+    const auto manifest = read_manifest(context_->store->path_of(is_there ? step : on_disk.back()));
     const auto before = manifest.documents.find("arithmetic");
     if (before != manifest.documents.end() && before->second != context_->arithmetic)
       log_->warning(fmt::format("the run was computed with {} up to step {}, and goes on with {}: from here on its bits may "
@@ -196,6 +197,8 @@ void coordinator::restore_all() {
     probe("recovery: a cut outlived the last head in part only");
   epoch_ = context_->journal ? context_->journal->begin_epoch(from) : epoch_ + 1;
   ledger_.restart(from);
+  if (evaluation_.step && *evaluation_.step < from)
+    log_->warning(fmt::format("the evaluation at step {} was lost in a rollback", *evaluation_.step));
   evaluation_ = {};
   cut_.reset();
   final_.clear();
@@ -206,7 +209,7 @@ void coordinator::restore_all() {
     paused_.assign(context_->lanes(), {});
   const bool after_loss = log_->begun();
   if (!after_loss)
-    warn_of_other_arithmetic();
+    warn_of_other_arithmetic(from);
   log_->restored(from);
   kept_.forget_after(from);
   backed_up_.clear();

@@ -10,6 +10,7 @@
 #include "cli/argument_checks.hpp"
 #include "cli/cluster_question.hpp"
 #include "cli/command.hpp"
+#include "runtime/cluster/board.hpp"
 #include "runtime/error.hpp"
 
 namespace troupe {
@@ -30,22 +31,25 @@ constexpr std::chrono::milliseconds look_every{200};
 /// Beyond --within: for the process to end, and for its end to be noticed.
 constexpr double wait_beyond_seconds = 10.0;
 
+/// Of a node that was asked itself, it cannot be told whether it was let go.
+constexpr const char* silent_evidence = "it does not answer any more";
+
 /// Why a node is no member any more, as whoever was asked to drain it knows; nothing: it still is one. The head tells of
 /// all its nodes, and a node of itself, for as long as it answers.
 std::optional<std::string> end_of(node_id node, const cluster_question& question, bool is_head) {
   if (!is_head)
     try {
       const auto status = json::parse(question.ask({}));
-      return status["node"] == node ? std::nullopt : std::optional<std::string>("it left");
+      return status["node"] == node ? std::nullopt : std::optional<std::string>(let_go_evidence);
     } catch (const system_error&) {
-      return "it left";
+      return silent_evidence;
     }
   try {
     const auto status = json::parse(question.ask({}));
     for (const auto& each : status["nodes"])
       if (each["node"] == node)
         return each["state"] == "gone" ? std::optional(each["evidence"].get<std::string>()) : std::nullopt;
-    return "it left";  // long ago
+    return let_go_evidence;  // long ago
   } catch (const system_error& fault) {
     throw system_error(fmt::format("whether node {} has left is not known: {}", node, fault.what()));
   }
@@ -58,8 +62,8 @@ void wait_for_end(node_id node, const cluster_question& question, bool is_head, 
   for (;; std::this_thread::sleep_for(look_every)) {
     const auto end = end_of(node, question, is_head);
     const auto seconds = std::chrono::duration<double>(clock::now() - begin).count();
-    if (end == "it left") {
-      fmt::print("node {} left after {:.1f} s\n", node, seconds);
+    if (end == let_go_evidence || end == silent_evidence) {
+      fmt::print("node {} is gone after {:.1f} s: {}\n", node, seconds, *end);
       return;
     }
     if (end)

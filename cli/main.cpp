@@ -55,7 +55,7 @@ constexpr auto footer = R"(exit codes:
   2    wrong usage or configuration
   3    bad data or a bad checkpoint
   4    the job failed: supervision gave up
-  5    the system failed: disk, memory, permissions
+  5    the system failed: disk, memory, permissions, or nobody reads the output
   6    interrupted; a cut was saved, --resume goes on from it
   7    training diverged: a loss or a gradient was not finite
   130  interrupted at once by a second signal)";

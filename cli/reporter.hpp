@@ -34,7 +34,10 @@ class reporter {
   /// Nodes that come and go. Thread safe.
   void on_cluster(const log_line& line);
 
-  /// After the job's end.
+  // -- after the job's end --------------------------------------------------------
+
+  /// Whether it did a step.
+  bool has_steps() const noexcept { return steps_here_ > 0; }
   void finish(job_summary summary);
   /// The job ended with an exception, which the caller passes on, and tells of on stdout.
   void fail(const nlohmann::json& failure);

@@ -130,7 +130,9 @@ void describe_evaluation(schema& root, evaluation_settings& evaluation) {
 
 void describe_checkpoint(schema& root, checkpoint_settings& checkpoint) {
   auto& t = root.table("checkpoint", "Cuts: what a run can be resumed from.");
-  t.key("every", checkpoint.every, "steps between cuts; where one is due before the last is on disk, training waits; 0: by time only", from_to(0, steps_max));
+  t.key("every", checkpoint.every,
+        "steps between cuts; one that is due before the last is on disk holds training up; 0: by time only",
+        from_to(0, steps_max));
   t.key("interval", checkpoint.interval, "longest time between cuts; 0: by steps only");
   t.key("keep_count", checkpoint.keep.keep_count, "newest cuts kept; 0: all");
   t.key("keep_age", checkpoint.keep.keep_age, "younger cuts are kept as well");

@@ -25,10 +25,11 @@ void tell(std::string_view message) {
 }
 
 void on_signal(int which) {
-  if (which == SIGHUP && request_of_process.stop)
-    return;  // a terminal that goes away may say so more than once
   const int error_before = errno;
-  if (was_signalled.exchange(true)) {
+  const bool again = was_signalled.exchange(true);
+  if (which == SIGHUP && (again || request_of_process.stop))
+    return;  // a terminal that goes away may say so more than once
+  if (again) {
     tell("\ninterrupted again: leaving at once, nothing is saved\n");
     if (has_file)
       unlink(file_of_process.c_str());
@@ -48,7 +49,8 @@ void on_lost_reader(int) {
   const int error_before = errno;
   if (!request_of_process.stop.exchange(true)) {
     has_lost_reader = true;
-    tell("nobody reads the output any more: saving a cut and leaving\n");
+    tell(*first_told_of_process != '\0' ? "nobody reads the output any more: saving a cut and leaving\n"
+                                        : "nobody reads the output any more: leaving\n");
   }
   errno = error_before;
 }
@@ -72,7 +74,7 @@ interruption::interruption(const char* first_told) {
   handler.sa_handler = [](int) { request_of_process.cut = true; };
   sigaction(SIGUSR1, &handler, &cut_before_);
   handler.sa_handler = on_lost_reader;
-  sigaction(SIGPIPE, &handler, &pipe_before_);
+  sigaction(SIGPIPE, &handler, nullptr);
 }
 
 interruption::~interruption() {
@@ -80,7 +82,7 @@ interruption::~interruption() {
   sigaction(SIGTERM, &terminate_before_, nullptr);
   sigaction(SIGHUP, &hangup_before_, nullptr);
   sigaction(SIGUSR1, &cut_before_, nullptr);
-  sigaction(SIGPIPE, &pipe_before_, nullptr);
+  signal(SIGPIPE, SIG_IGN);  // what is said from here on may have no reader either
   has_file = 0;
 }
 

@@ -30,7 +30,6 @@ class interruption {
   struct sigaction terminate_before_ {};
   struct sigaction hangup_before_ {};
   struct sigaction cut_before_ {};
-  struct sigaction pipe_before_ {};
 };
 
 }  // namespace troupe

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <limits>
 #include <memory>
 #include <optional>
 
@@ -103,11 +102,6 @@ std::optional<cut_manifest> newest_manifest(const run_directory& directory) {
       // The one before, then.
     }
   return {};
-}
-
-std::optional<std::uint64_t> last_evaluated(const run_directory& directory) {
-  const auto last = read_history(directory.metrics(), std::numeric_limits<std::uint64_t>::max()).last_evaluation;
-  return last ? std::optional(last->step) : std::nullopt;
 }
 
 /// Of this machine, where the run stays on it; 0: who will join, and with what, is not known yet.
@@ -228,12 +222,13 @@ exit_code train(const train_options& options) {
                          directory->path().string(),
                          resumed ? fmt::format(" | newest cut at step {}, to be verified", resumed->step) : ""));
 
+  const auto before = resumed ? read_history(directory->metrics(), resumed->step) : run_history{};
   reporter told(people, *directory,
                 {.steps = run.job.training.steps,
                  .flops_per_token = flops_per_token(run.model),
                  .peak_flops = peak_flops(run, request.cores),
                  .json = options.json,
-                 .before = resumed ? read_history(directory->metrics(), resumed->step) : run_history{},
+                 .before = before,
                  .energy_joules = energy_meter(run, request.cores)});
   const job_inputs inputs{.model = model,
                           .data = data,
@@ -241,7 +236,7 @@ exit_code train(const train_options& options) {
                           .checkpoints = directory->checkpoints(),
                           .documents = make_documents(run, data->tokens().get()),
                           .resume = options.resume,
-                          .evaluated = last_evaluated(*directory)};
+                          .evaluated = before.last_evaluation ? std::optional(before.last_evaluation->step) : std::nullopt};
   interruption signals(logs ? "" : "interrupted: saving a cut and leaving");
   try {
     if (cluster)
@@ -252,14 +247,16 @@ exit_code train(const train_options& options) {
         run_job(inputs, run.job, told.observer(), &signals.request(), cluster ? &cluster->job() : nullptr);
     cluster.reset();  // whoever comes after the summary finds nothing running any more
     told.finish(summary);
-    if (summary.interrupted && signals.by_lost_reader())
-      throw system_error("nobody reads the output any more, so the run was stopped; a cut was saved, and --resume goes on "
-                         "from it");
+    if (summary.interrupted && signals.by_lost_reader()) {
+      write_anyway(stderr, "error: nobody reads the output any more, so the run was stopped; a cut was saved, and --resume "
+                           "goes on from it\n");
+      return exit_code::system;
+    }
     return summary.interrupted ? exit_code::interrupted : exit_code::done;
   } catch (const std::exception& fault) {
     cluster.reset();
     told.fail(failure_json(fault.what()));
-    if (signals.by_lost_reader() && dynamic_cast<const job_failed*>(&fault))  // stopped before it had begun
+    if (signals.by_lost_reader() && !told.has_steps() && dynamic_cast<const job_failed*>(&fault))  // it had not begun
       throw system_error(fmt::format("nobody reads the output any more: {}", fault.what()));
     throw;
   }

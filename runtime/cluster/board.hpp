@@ -57,6 +57,9 @@ struct placement_moves {
   bool empty() const noexcept { return shards.empty() && lanes.empty() && !evaluator; }
 };
 
+/// Why a node is gone that was let go: all its work had moved, or the job was done.
+inline constexpr const char* let_go_evidence = "it left";
+
 /// Thread safe.
 class cluster_board {
  public:

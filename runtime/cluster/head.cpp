@@ -128,7 +128,7 @@ void cluster_head::lost(link_id link, const std::string& evidence) {
   if (!node)
     return;
   const auto known = *board_->find(*node);
-  const auto why = known.released                       ? "it left"
+  const auto why = known.released                       ? let_go_evidence
                    : known.state == node_state::leaving ? evidence + "; it had not been drained yet"
                                                         : evidence;
   if (!board_->remove(*node, why))

@@ -400,11 +400,11 @@ void supervisor_state::give_up(const child& x, const caf::error& reason) {
   const auto complete = is_final(reason) || is(reason, errc::escalated);
   const auto cause = complete ? root_cause(reason) : fmt::format("{}: {}", x.spec.name, root_cause(reason));
   const auto hopeless = is_final(reason);
-  const auto text = is(reason, errc::bad_input) ? cause  // the user's to mend: the tree is none of his business
-                    : hopeless ? fmt::format("{}; supervisor '{}' gave up, since a restart cannot help", cause,
-                                             options_.name)
-                             : fmt::format("{}; after {} restarts in {} supervisor '{}' gave up", cause,
-                                           restarts_in_window_.size(), in_words(options_.window), options_.name);
+  auto text = cause;
+  if (!is(reason, errc::bad_input))  // which is the user's to mend: the tree is none of his business
+    text += hopeless ? fmt::format("; supervisor '{}' gave up, since a restart cannot help", options_.name)
+                     : fmt::format("; after {} restarts in {} supervisor '{}' gave up", restarts_in_window_.size(),
+                                   in_words(options_.window), options_.name);
   const auto end = make_error(hopeless ? static_cast<errc>(reason.code()) : errc::escalated, text);
   tell(event_kind::escalated, x, end, text);
   doom_all(end);

@@ -113,7 +113,7 @@ TEST_CASE("an actor stuck in a handler holds the job up for a bounded time") {
   SUBCASE("at most that long") { settings.supervision.stall_after = milliseconds(300); }
   SUBCASE("by how long steps took") {
     settings.supervision.stall_least = milliseconds(300);
-    settings.supervision.stall_steps = 2.0;  // shorter than the actor is stuck, also where steps are slow
+    settings.supervision.stall_steps = 0.01;  // so that the least decides, also where steps are slow
   }
   SUBCASE("that many steps") {
     settings.supervision.stall_least = milliseconds(40);

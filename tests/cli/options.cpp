@@ -7,6 +7,9 @@
 #include <cmath>
 #include <cstdio>
 #include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "cli/progress.hpp"
 #include "models/formats/safetensors.hpp"
@@ -36,16 +39,19 @@ std::string shown_on_terminal(F use) {
   REQUIRE(screen >= 0);
   REQUIRE(grantpt(screen) == 0);
   REQUIRE(unlockpt(screen) == 0);
-  std::string text(4096, '\0');
+  std::string text;
   {
     const std::unique_ptr<std::FILE, int (*)(std::FILE*)> terminal(std::fopen(ptsname(screen), "w"), &std::fclose);
     REQUIRE(terminal);
     console people(terminal.get(), false);
     use(people);
     std::fflush(terminal.get());
-    const auto size = read(screen, text.data(), text.size());
-    REQUIRE(size > 0);
-    text.resize(static_cast<std::size_t>(size));
+    char part[256];
+    while (!text.ends_with('\n')) {  // a line may come in pieces
+      const auto size = read(screen, part, sizeof part);
+      REQUIRE(size > 0);
+      text.append(part, static_cast<std::size_t>(size));
+    }
   }
   close(screen);
   return text;

@@ -34,6 +34,7 @@ struct job {
 
   /// Looks at all that the job holds in the midst of its work.
   void look() {
+    INFO(head->err());
     REQUIRE(reaches(*head, 50));
     left.look(how == kind::alone ? 0 : 1 + node_count);
   }

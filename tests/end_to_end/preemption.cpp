@@ -118,12 +118,12 @@ TEST_CASE("preemption: a node that is named to `troupe drain`, to the head or to
   INFO(by_number.err);
   CHECK(by_number.code == 0);
   CHECK(says(by_number.out, "is told to leave"));
-  CHECK(says(by_number.out, "node 1 left after "));
+  CHECK(says(by_number.out, "node 1 is gone after "));
   CHECK(ready_nodes(folder).size() == 2);
   const auto itself = run(folder, {"drain", (*status)["nodes"][1]["endpoint"]});
   INFO(itself.err);
   CHECK(itself.code == 0);
-  CHECK(says(itself.out, "node 2 left after "));
+  CHECK(says(itself.out, "node 2 is gone after "));
   CHECK(ready_nodes(folder).size() == 1);
 
   const auto summary = summary_of(head);
@@ -152,7 +152,7 @@ TEST_CASE("preemption: `troupe drain` waits as long as it is told, and says when
   stays->signal(SIGSTOP);  // so that the drain waits for a cut, until this node is given up
   const auto later = run(folder, {"drain", "runs/small", "--node", number, "--within", "60", "--wait", "0"});
   CHECK(later.code == 0);
-  CHECK_FALSE(says(later.out, "left after"));
+  CHECK_FALSE(says(later.out, "is gone after"));
   const auto still = run(folder, {"drain", "runs/small", "--node", number, "--wait", "0.3"});
   CHECK(still.code == 5);
   CHECK(says(still.out, "leaves already"));

@@ -100,7 +100,7 @@ struct supervision_settings {
 
 /// By what tensors on a GPU get to GPUs of other nodes.
 enum class gpu_link_kind : std::uint8_t {
-  nccl,  ///< straight from GPU to GPU where NCCL finds a way, else as `off`
+  nccl,  ///< straight from GPU to GPU where NCCL finds a way, else as `off`; never ran on NCCL itself
   off,   ///< through the hosts' memory
 };
 
@@ -109,7 +109,7 @@ struct cluster_settings {
   failure_detection peers;
   /// In sync mode: let nodes in that round differently, and give up that who computes does not matter.
   bool mixed_arithmetic = false;
-  gpu_link_kind gpu_links = gpu_link_kind::nccl;
+  gpu_link_kind gpu_links = gpu_link_kind::off;
 };
 
 /// Fault injection: make actors fail on purpose.

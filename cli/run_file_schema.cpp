@@ -172,7 +172,8 @@ void describe_cluster(schema& root, cluster_settings& cluster) {
         "sync: take nodes whose processors or libraries round differently, and give up that results do not depend on who "
         "computes");
   t.key("gpu_links", cluster.gpu_links,
-        "tensors on a GPU go straight to GPUs of other nodes, where NCCL finds a way, or through the hosts' memory");
+        "tensors on a GPU go to GPUs of other nodes through the hosts' memory; \"nccl\": straight, where NCCL finds a way, "
+        "which has never run on NCCL itself and is therefore off");
 }
 
 void describe_chaos(schema& root, chaos_settings& chaos) {

@@ -17,7 +17,7 @@ std::shared_ptr<const nccl> nccl::open() {
   void* const library = dlopen(file, RTLD_NOW | RTLD_LOCAL);  // stays: it keeps threads
   if (!library)
     throw device_error(fmt::format("there is no NCCL: {}\nhelp: install it where the dynamic linker finds it, or name it "
-                                   "in TROUPE_NCCL_LIBRARY; cluster.gpu_links = \"off\" does without",
+                                   "in TROUPE_NCCL_LIBRARY; cluster.gpu_links = \"off\", the default, does without",
                                    dlerror()));
   const auto found = std::make_shared<nccl>();
   const auto load = [&](auto& function, const char* name) {

@@ -10,9 +10,11 @@ namespace {
 
 constexpr std::uint64_t steps = 12;
 
-arguments gpu_job() {
+arguments unlinked_job() {
   return cluster_job(steps) + arguments{"runtime.device=cuda", "evaluation.every=6", "evaluation.batches=1", "checkpoint.every=4"};
 }
+
+arguments gpu_job() { return unlinked_job() + arguments{"cluster.gpu_links=nccl"}; }
 
 /// The command's processes find emulated GPUs, and a stand-in for NCCL, while it lives.
 struct emulated_library {
@@ -69,6 +71,17 @@ TEST_CASE("nodes with GPUs end with the parameters of one process") {
     CHECK(device_link_bytes(logs) > 0);
     CHECK(count_of(logs, "event=peer_lost") == 0);
   }
+}
+
+TEST_CASE("nodes form no device links unless they are told to") {
+  const emulated_library library;
+  const scratch_folder folder;
+  prepare(folder);
+  require_same(summary_of(process(folder, unlinked_job() + arguments{"--nodes", "2"})));
+  const auto logs = logs_of_nodes(folder);
+  INFO(logs);
+  CHECK(count_of(logs, "event=gpu_link") == 0);
+  CHECK(device_link_bytes(logs) == 0);
 }
 
 TEST_CASE("a node whose links break goes on through the hosts' memory, or is lost and comes back, and the bits are the same") {

@@ -95,9 +95,9 @@ class nccl_channel final : public device_channel {
   std::unique_ptr<incoming_tensors> receive(std::span<const tensor_form> what) override {
     const std::lock_guard lock(mutex_);
     by_->require_whole();
+    std::vector<tensor> here;  // until the channel is broken off: what is enqueued may still write there
     try {
       on_.activate();
-      std::vector<tensor> here;
       for (const auto& each : what)
         here.push_back(stream_.allocate(each.type, each.extents));
       auto coming = std::make_unique<nccl_incoming>(by_, on_.index(), here);

@@ -26,7 +26,7 @@ nccl_communicator::nccl_communicator(std::shared_ptr<const nccl> library, const 
 }
 
 void nccl_communicator::require(int result, const char* doing) {
-  if (result != nccl::success && result != nccl::in_progress)
+  if (is_failure(result))
     fail(fmt::format("{}: {} ({})", doing, call_->get_error_string(result), call_->get_last_error(handle_)));
 }
 

@@ -55,9 +55,16 @@ class nccl_communicator {
   void begin_locked(const char* doing, Calls& calls) {
     has_settled_locked();
     require(call_->group_start(), doing);
-    calls(*call_, handle_, [&](int result) { require(result, doing); });
-    require(call_->group_end(), doing);
+    int worst = nccl::success;  // the first failure: the group ends all the same, or this thread's next one would be in it
+    calls(*call_, handle_, [&](int result) {
+      if (is_failure(result) && worst == nccl::success)
+        worst = result;
+    });
+    const int ended = call_->group_end();
+    require(worst, doing);
+    require(ended, doing);
   }
+  static bool is_failure(int result) { return result != nccl::success && result != nccl::in_progress; }
   bool has_settled_locked();
   void settle(const char* doing);
   void require(int result, const char* doing);

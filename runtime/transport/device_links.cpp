@@ -146,9 +146,14 @@ bool device_links::send(node_id to, const parcel& what, const std::function<void
   } catch (const device_error&) {
     return false;  // the keeper finds it broken, too
   }
+  try {
+    pass_on(std::move(rest));
+  } catch (...) {
+    link->by->break_off();  // or the next parcel would get these tensors
+    throw;
+  }
   for (const auto& each : on_devices)
     sent_bytes_ += each.size_bytes();
-  pass_on(std::move(rest));
   return true;
 }
 

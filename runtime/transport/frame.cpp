@@ -61,7 +61,7 @@ tensor_form read(wire::TensorHead::Reader in, std::size_t& sum) {
   return out;
 }
 
-announced_parcel read(wire::Parcel::Reader in, std::size_t payload_bytes) {
+announced_parcel read(wire::Parcel::Reader in, std::size_t payload_bytes, std::size_t tensor_bytes_max) {
   announced_parcel out;
   out.message.to = read(in.getTo());
   out.message.from = read(in.getFrom());
@@ -77,15 +77,23 @@ announced_parcel read(wire::Parcel::Reader in, std::size_t payload_bytes) {
   for (auto each : tensors) {
     auto& head = out.tensors.emplace_back();
     head.absent = each.getAbsent() || each.getByDeviceLink();
-    if (each.getByDeviceLink())
+    if (each.getByDeviceLink()) {
+      const auto before = bytes_beside;
       out.message.beside.push_back({out.tensors.size() - 1, read(each, bytes_beside)});
-    else if (!head.absent)
+      if (bytes_beside == before)
+        throw input_error("a tensor without elements travels by a device link");
+    } else if (!head.absent) {
       head.form = read(each, bytes);
+    }
   }
   if (out.message.beside.empty() != (out.message.device_link == 0))
     throw input_error("a parcel names a device link without tensors that travel by it, or such tensors without a link");
   if (bytes != payload_bytes)
     throw input_error(fmt::format("tensors of {} bytes were announced with a payload of {}", bytes, payload_bytes));
+  // The payload alone is within the limit, or its prefix would have been refused.
+  if (bytes > tensor_bytes_max || bytes_beside > tensor_bytes_max - bytes)
+    throw input_error(fmt::format("tensors of {} bytes, and of {} by a device link, exceed the limit of {}", bytes,
+                                  bytes_beside, tensor_bytes_max));
   return out;
 }
 
@@ -150,15 +158,17 @@ std::vector<std::byte> encode_head(const parcel& message, const frame_limits& li
     prefix.payload_bytes += each.size_bytes();
   }
   out.setDeviceLink(message.device_link);
+  std::size_t tensor_bytes = prefix.payload_bytes;
   for (const auto& each : message.beside) {
+    tensor_bytes += static_cast<std::size_t>(each.form.extents.count()) * size_bytes(each.form.type);
     auto head = tensors[static_cast<unsigned>(each.place)];
     head.setByDeviceLink(true);
     write(head, each.form);
   }
   prefix.envelope_bytes = capnp::computeSerializedSizeInWords(builder) * sizeof(capnp::word);
-  if (prefix.envelope_bytes > limits.envelope_bytes_max || prefix.payload_bytes > limits.tensor_bytes_max)
+  if (prefix.envelope_bytes > limits.envelope_bytes_max || tensor_bytes > limits.tensor_bytes_max)
     throw std::length_error(fmt::format("a parcel of type {} has an envelope of {} bytes and tensors of {}, more than "
-                                        "{} and {}", message.type, prefix.envelope_bytes, prefix.payload_bytes,
+                                        "{} and {}", message.type, prefix.envelope_bytes, tensor_bytes,
                                         limits.envelope_bytes_max, limits.tensor_bytes_max));
 
   std::vector<std::byte> bytes(frame_prefix_bytes + prefix.envelope_bytes);
@@ -170,7 +180,8 @@ std::vector<std::byte> encode_head(const parcel& message, const frame_limits& li
   return bytes;
 }
 
-announced_parcel decode_envelope(std::span<const std::byte> envelope, std::size_t payload_bytes) {
+announced_parcel decode_envelope(std::span<const std::byte> envelope, std::size_t payload_bytes,
+                                 const frame_limits& frame) {
   const auto words = envelope.size() / sizeof(capnp::word);
   // Each part is read once. The limit keeps pointers that share a target from making a small envelope large.
   capnp::ReaderOptions limits;
@@ -179,7 +190,7 @@ announced_parcel decode_envelope(std::span<const std::byte> envelope, std::size_
   try {
     capnp::FlatArrayMessageReader reader(
         kj::arrayPtr(reinterpret_cast<const capnp::word*>(envelope.data()), words), limits);
-    return read(reader.getRoot<wire::Parcel>(), payload_bytes);
+    return read(reader.getRoot<wire::Parcel>(), payload_bytes, frame.tensor_bytes_max);
   } catch (const kj::Exception& error) {
     throw input_error(fmt::format("an envelope is malformed: {}", error.getDescription().cStr()));
   }

@@ -15,7 +15,7 @@ namespace troupe {
 
 struct frame_limits {
   std::size_t envelope_bytes_max = std::size_t{64} << 20;
-  std::size_t tensor_bytes_max = std::size_t{4} << 30;  ///< of all tensors of one parcel
+  std::size_t tensor_bytes_max = std::size_t{4} << 30;  ///< of all tensors of one parcel, whichever way they travel
 };
 
 /// Of one parcel. A descriptor takes more memory than it takes room in an envelope.
@@ -58,7 +58,8 @@ struct announced_parcel {
 };
 
 /// REQUIRES: `envelope` is aligned to 8 bytes. Throws input_error where it is malformed, or where its tensors do not
-/// take `payload_bytes`.
-announced_parcel decode_envelope(std::span<const std::byte> envelope, std::size_t payload_bytes);
+/// take `payload_bytes`, or more than the limit together with those that travel by a device link.
+announced_parcel decode_envelope(std::span<const std::byte> envelope, std::size_t payload_bytes,
+                                 const frame_limits& limits);
 
 }  // namespace troupe

@@ -117,7 +117,7 @@ bool frame_reader::read_payload() {
 bool frame_reader::read_envelope() {
   if (!read_payload())
     return false;
-  auto announced = decode_envelope(std::as_bytes(std::span(envelope_)), prefix_.payload_bytes);
+  auto announced = decode_envelope(std::as_bytes(std::span(envelope_)), prefix_.payload_bytes, limits_);
   if (envelope_.size() > kept_envelope_words)
     std::vector<std::uint64_t>().swap(envelope_);
   message_ = std::move(announced.message);

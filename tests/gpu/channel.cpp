@@ -129,6 +129,27 @@ TEST_CASE("who waits for tensors that will not come is let go when the channel i
   CHECK(says(heard, "remote process exited"));
 }
 
+TEST_CASE("a call that is refused breaks its channel, and no other of the same thread") {
+  if (!has_stand_in())
+    return;
+  const variable library("TROUPE_NCCL_LIBRARY", EMULATED_NCCL_LIBRARY);
+  const channel_pair bad, good;
+  REQUIRE(bad.get_ready());
+  REQUIRE(good.get_ready());
+  const auto on = find_device("cuda:0").make_stream({});
+  const tensor x = doubled(*on, numbers(10, 1.0f));
+  {
+    const variable fails("EMULATED_NCCL", "refuses-sends");
+    CHECK(says(fault_of([&] { bad.out->send(std::vector{x}); }), "invalid argument"));
+  }
+  CHECK(says(fault_of([&] { bad.out->is_ready(); }), "invalid argument"));
+  good.out->send(std::vector{x});
+  // Calls of a group that was never closed would be put off until it is, and this one never be counted as under way.
+  const auto came = good.in->receive(std::vector<tensor_form>{{dtype::float32, {10}}})->wait();
+  REQUIRE(came.size() == 1);
+  CHECK(on->to_host(came.front()).data<float>()[9] == 20.0f);
+}
+
 TEST_CASE("a channel whose ends do not find each other is not ready, and can be broken off") {
   if (!has_stand_in())
     return;

@@ -328,6 +328,20 @@ TEST_CASE("a link that does not form is tried again, ever more seldom, and messa
   CHECK(nodes.sim.run_until([&] { return nodes.both_ready(); }) == simulator::outcome::done);
 }
 
+TEST_CASE("a parcel that is refused after its tensors have left breaks the link") {
+  simulator sim(5);
+  city where(sim);
+  const auto between = std::make_shared<street>();
+  device_links links;
+  links.open_sending(2, 1, std::make_shared<simulated_channel>(where, between, channel_end::sending));
+  parcel what;
+  what.tensors = {on_device(1)};
+  CHECK_THROWS_AS(links.send(2, what, [](const parcel&) { throw std::length_error("too large"); }), std::length_error);
+  CHECK(between->broken[static_cast<std::size_t>(channel_end::sending)]);
+  CHECK(links.sent_bytes() == 0);
+  CHECK(!links.send(2, what, [](const parcel&) { FAIL("nothing passes a link that is broken"); }));
+}
+
 TEST_CASE("nodes on one GPU, or without NCCL, have no link, and say so once") {
   for (const char* gpu : {"gpu 1", static_cast<const char*>(nullptr)}) {
     two_linked_nodes nodes(4, gpu);

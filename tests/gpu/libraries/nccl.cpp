@@ -3,7 +3,8 @@
 /// puts off it puts off, too: to find the other rank, and to enqueue what was called for.
 ///
 /// EMULATED_NCCL makes it fail: `never-forms` never finds the other rank; `breaks-after-N` reports an error after N
-/// groups of calls, at the sending rank; `stalls-after-N` sends no more bytes from then on, and says nothing.
+/// groups of calls, at the sending rank; `stalls-after-N` sends no more bytes from then on, and says nothing;
+/// `refuses-sends` refuses every call to send.
 
 #include <cuda_runtime.h>
 #include <dlfcn.h>
@@ -235,6 +236,7 @@ struct communicator : std::enable_shared_from_this<communicator> {
 using handle = std::shared_ptr<communicator>*;
 
 thread_local std::vector<handle> group;
+thread_local int group_depth = 0;
 
 }  // namespace
 
@@ -272,9 +274,14 @@ int ncclCommAbort(handle which) {
   return success;
 }
 
-int ncclGroupStart() { return success; }
+int ncclGroupStart() {
+  ++group_depth;
+  return success;
+}
 
 int ncclGroupEnd() {
+  if (--group_depth > 0)
+    return success;  // the outermost one's end counts
   for (const auto each : group)
     (*each)->end_of_group();
   group.clear();
@@ -282,7 +289,7 @@ int ncclGroupEnd() {
 }
 
 int ncclSend(const void* from, std::size_t count, int, int peer, handle by, cudaStream_t stream) {
-  if (peer != 1 || (*by)->rank != 0)
+  if (peer != 1 || (*by)->rank != 0 || told("refuses-sends") >= 0)
     return invalid_argument;
   group.push_back(by);
   (*by)->transfer(const_cast<void*>(from), count, stream);

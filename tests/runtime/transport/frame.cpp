@@ -94,6 +94,15 @@ TEST_CASE("what is no frame is refused before memory is spent on it") {
   pointless.device_link = 3;
   check_refused(bytes_of(pointless));
   check_refused(good, {.tensor_bytes_max = 39});
+  auto beside = with_floats(10);
+  beside.device_link = 3;
+  beside.tensors.resize(2);
+  beside.beside = {{1, {dtype::float32, {5, 2}}}};
+  frame_reader enough({.tensor_bytes_max = 80});
+  CHECK(enough.take(bytes_of(beside), [](const parcel& each) { return each.beside.size() == 1; }));
+  check_refused(bytes_of(beside), {.tensor_bytes_max = 79});
+  beside.beside = {{1, {dtype::float32, {5, 0}}}};
+  check_refused(bytes_of(beside));
   check_refused(good, {.envelope_bytes_max = 16});
 }
 
@@ -101,6 +110,13 @@ TEST_CASE("what exceeds the limits is not sent either") {
   const frame_limits limits{.envelope_bytes_max = 1000, .tensor_bytes_max = 1000};
   CHECK_NOTHROW(encode_head(with_floats(250), limits));
   CHECK_THROWS_AS(encode_head(with_floats(251), limits), std::length_error);
+  auto beside = note("by a device link");
+  beside.device_link = 3;
+  beside.tensors.resize(1);
+  beside.beside = {{0, {dtype::float32, {250}}}};
+  CHECK_NOTHROW(encode_head(beside, limits));
+  beside.beside = {{0, {dtype::float32, {251}}}};
+  CHECK_THROWS_AS(encode_head(beside, limits), std::length_error);
   auto message = note("long");
   message.body.resize(1000);
   CHECK_THROWS_AS(encode_head(message, limits), std::length_error);

@@ -71,7 +71,7 @@ inline parcel make_parcel(std::uint64_t seed, std::int64_t extent_max = 0x3fff) 
     each = random_tensor(random, extent_max);
   for (std::size_t i = 0; i < out.tensors.size(); ++i)
     if (!out.tensors[i] && random() % 2 == 0) {
-      out.beside.push_back({i, {dtype::bfloat16, {static_cast<std::int64_t>(random() % 9), 3}}});
+      out.beside.push_back({i, {dtype::bfloat16, {1 + static_cast<std::int64_t>(random() % 9), 3}}});
       out.device_link = 1 + random() % 5;
     }
   return out;

@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include "cli/command.hpp"
+#include "models/whole_file.hpp"
 #include "runtime/error.hpp"
 
 namespace troupe {
@@ -121,19 +122,8 @@ void run_directory::write_summary(const nlohmann::json& summary) const {
   write_file(summary_name, summary.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
-/// Aside first: a crash leaves the old file or the new one.
 void run_directory::write_file(const char* name, const std::string& text) const {
-  std::error_code ignored;
-  const auto aside = path_ / fmt::format("{}{}", draft_prefix, name);
-  {
-    std::ofstream file(aside, std::ios::binary | std::ios::trunc);
-    if (!(file << text << std::flush)) {
-      const auto cause = errno;
-      fs::remove(aside, ignored);
-      throw system_error(fmt::format("{}: cannot write: {}", aside.string(), std::strerror(cause)));
-    }
-  }
-  fs::rename(aside, path_ / name);
+  write_whole_file(path_ / name, text, path_ / fmt::format("{}{}", draft_prefix, name));
 }
 
 }  // namespace troupe

@@ -133,7 +133,7 @@ class checker {
       if (!elsewhere && !find_device(runtime.device).supports(run_.job.training.precision))
         error("training.precision", "choose \"float32\", or runtime.device = \"cuda\"",
               "'training.precision': the device '{}' does not compute in it", runtime.device);
-      if (!elsewhere)
+      if (!elsewhere)  // its GPUs are alike, or it throws
         arithmetic_of(runtime.device, run_.job.repeats_exactly());
     } catch (const std::invalid_argument& fault) {
       error("runtime.device", "", "'runtime.device' = \"{}\": {}", runtime.device, fault.what());

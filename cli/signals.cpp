@@ -12,7 +12,7 @@ namespace troupe {
 namespace {
 
 stop_request request_of_process;
-std::atomic<bool> was_signalled{false};    // by SIGINT or SIGTERM
+std::atomic<bool> was_signalled{false};    // to end
 std::atomic<bool> has_lost_reader{false};  // before anything else asked for the end
 const char* first_told_of_process = "";
 std::string file_of_process;                             // not touched while has_file is set: the handler reads it

@@ -28,9 +28,10 @@ int write_pieces(const std::filesystem::path& path, std::span<const std::string_
 
 }  // namespace
 
-void write_whole_file(const std::filesystem::path& path, std::span<const std::string_view> pieces) {
-  auto draft = path;
-  draft += ".partial";
+void write_whole_file(const std::filesystem::path& path, std::span<const std::string_view> pieces,
+                      std::filesystem::path draft) {
+  if (draft.empty())
+    draft = path.string() + ".partial";
   int fault = write_pieces(draft, pieces);
   if (fault == 0 && std::rename(draft.c_str(), path.c_str()) != 0)
     fault = errno;

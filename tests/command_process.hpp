@@ -40,6 +40,8 @@ bool comes_true(Condition condition, std::chrono::milliseconds within = long_eno
   return condition();
 }
 
+inline bool says(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
 /// A process of the command, with its output and its temporary files in its folder. One that was not waited for is
 /// killed.
 class process {

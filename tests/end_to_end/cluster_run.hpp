@@ -171,6 +171,4 @@ inline std::unique_ptr<process> start_node(const scratch_folder& folder, const s
                                    name + ".", runner);
 }
 
-inline bool says(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 }  // namespace troupe

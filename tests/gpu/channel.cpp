@@ -6,8 +6,10 @@
 
 #include "emulated.hpp"
 #include "runtime/tensor/device_channel.hpp"
+#include "tests/command_process.hpp"
 
 using namespace troupe;
+using tests::fault_of;
 using tests::variable;
 
 namespace {
@@ -18,17 +20,6 @@ bool has_stand_in() {
   if (!emulated)
     MESSAGE("skipped: there is no stand-in for NCCL on a real GPU");
   return emulated;
-}
-
-/// Whether it turns out so within a time in which it must.
-template <class Condition>
-bool comes_true(Condition condition) {
-  for (const auto until = std::chrono::steady_clock::now() + std::chrono::seconds{60}; !condition();) {
-    if (std::chrono::steady_clock::now() > until)
-      return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds{1});
-  }
-  return true;
 }
 
 struct channel_pair {
@@ -45,19 +36,6 @@ struct channel_pair {
   std::shared_ptr<channel_maker> maker;
   std::unique_ptr<device_channel> in, out;
 };
-
-/// The message of the device_error that `what` throws; empty: none.
-template <class What>
-std::string fault_of(What what) {
-  try {
-    what();
-  } catch (const device_error& fault) {
-    return fault.what();
-  }
-  return {};
-}
-
-bool says(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
 tensor numbers(std::int64_t count, float first) {
   const tensor out = make_host_tensor(dtype::float32, {count});

@@ -51,9 +51,36 @@ std::size_t count_of(const std::string& text, const std::string& part) {
   return count;
 }
 
+/// A job of two nodes that joined it, of which one finds itself on a machine where `name` is `value`.
+struct unequal_nodes {
+  unequal_nodes(const scratch_folder& folder, const char* name, const char* value)
+      : head(folder, gpu_job() + arguments{"--listen", "127.0.0.1:0", "--min-nodes", "2"}) {
+    const auto endpoint = head_endpoint(folder);
+    good = start_node(folder, endpoint, "good");
+    const variable machine(name, value);
+    bad = start_node(folder, endpoint, "bad");
+  }
+
+  process head;
+  std::unique_ptr<process> good, bad;
+};
+
 void require_same(const nlohmann::json& summary) {
   CHECK(summary["fingerprint"] == calm());
   require_exactly_once(summary, steps);
+}
+
+/// The same bits without a byte by a device link, for which both nodes give this reason, if any.
+void require_same_without_links(const arguments& job, const std::string& reason) {
+  const scratch_folder folder;
+  prepare(folder);
+  require_same(summary_of(process(folder, job + arguments{"--nodes", "2"})));
+  const auto logs = logs_of_nodes(folder);
+  INFO(logs);
+  CHECK(count_of(logs, "event=gpu_link") == (reason.empty() ? 0 : 2));
+  if (!reason.empty())
+    CHECK(count_of(logs, reason) == 2);
+  CHECK(device_link_bytes(logs) == 0);
 }
 
 }  // namespace
@@ -75,54 +102,29 @@ TEST_CASE("nodes with GPUs end with the parameters of one process") {
 
 TEST_CASE("nodes form no device links unless they are told to") {
   const emulated_library library;
-  const scratch_folder folder;
-  prepare(folder);
-  require_same(summary_of(process(folder, unlinked_job() + arguments{"--nodes", "2"})));
-  const auto logs = logs_of_nodes(folder);
-  INFO(logs);
-  CHECK(count_of(logs, "event=gpu_link") == 0);
-  CHECK(device_link_bytes(logs) == 0);
+  require_same_without_links(unlinked_job(), "");
 }
 
 TEST_CASE("a node whose links break goes on through the hosts' memory, or is lost and comes back, and the bits are the same") {
   const emulated_library library;
   const scratch_folder folder;
   prepare(folder);
-  const process head(folder, gpu_job() + arguments{"--listen", "127.0.0.1:0", "--min-nodes", "2"});
-  const auto endpoint = head_endpoint(folder);
-  const auto good = start_node(folder, endpoint, "good");
-  std::unique_ptr<process> bad;
-  {
-    const variable nccl("EMULATED_NCCL", "breaks-after-30");
-    bad = start_node(folder, endpoint, "bad");
-  }
-  require_same(summary_of(head));
-  CHECK(bad->wait() == 0);
-  INFO(bad->err());
-  CHECK(says(bad->err(), "pass through the hosts' memory: cuda:0: NCCL: "));
-  CHECK(says(bad->err(), "remote process exited or there was a network error"));
+  const unequal_nodes job(folder, "EMULATED_NCCL", "breaks-after-30");
+  require_same(summary_of(job.head));
+  CHECK(job.bad->wait() == 0);
+  INFO(job.bad->err());
+  CHECK(says(job.bad->err(), "pass through the hosts' memory: cuda:0: NCCL: "));
+  CHECK(says(job.bad->err(), "remote process exited or there was a network error"));
 }
 
 TEST_CASE("nodes that cannot have a device link say so once, and send tensors through the hosts' memory") {
   const emulated_library library;
   {
     const variable one("EMULATED_GPU", "shared-gpu");
-    const scratch_folder folder;
-    prepare(folder);
-    require_same(summary_of(process(folder, gpu_job() + arguments{"--nodes", "2"})));
-    const auto logs = logs_of_nodes(folder);
-    INFO(logs);
-    CHECK(count_of(logs, "both nodes use the same GPU") == 2);
-    CHECK(device_link_bytes(logs) == 0);
+    require_same_without_links(gpu_job(), "both nodes use the same GPU");
   }
   const variable missing("TROUPE_NCCL_LIBRARY", "/nowhere/libnccl.so");
-  const scratch_folder folder;
-  prepare(folder);
-  require_same(summary_of(process(folder, gpu_job() + arguments{"--nodes", "2"})));
-  const auto logs = logs_of_nodes(folder);
-  INFO(logs);
-  CHECK(count_of(logs, "there is no NCCL: /nowhere/libnccl.so") == 2);
-  CHECK(device_link_bytes(logs) == 0);
+  require_same_without_links(gpu_job(), "there is no NCCL: /nowhere/libnccl.so");
 }
 
 TEST_CASE("a node with a GPU is killed, and what takes over for it gives the same bits") {
@@ -140,17 +142,10 @@ TEST_CASE("a node whose GPU is lost leaves, and others go on for it") {
   const emulated_library library;
   const scratch_folder folder;
   prepare(folder);
-  const process head(folder, gpu_job() + arguments{"--listen", "127.0.0.1:0", "--min-nodes", "2"});
-  const auto endpoint = head_endpoint(folder);
-  const auto good = start_node(folder, endpoint, "good");
-  std::unique_ptr<process> bad;
-  {
-    const variable machine("EMULATED_GPU", "fragile");
-    bad = start_node(folder, endpoint, "bad");
-  }
-  CHECK(bad->wait() == 5);
-  CHECK(says(bad->err(), "an illegal memory access was encountered"));
-  require_same(summary_of(head));
+  const unequal_nodes job(folder, "EMULATED_GPU", "fragile");
+  CHECK(job.bad->wait() == 5);
+  CHECK(says(job.bad->err(), "an illegal memory access was encountered"));
+  require_same(summary_of(job.head));
 }
 
 TEST_CASE("without barriers gradients of a cluster's GPUs have effect once") {

@@ -24,6 +24,17 @@ inline fail_function emulated_failure() {
   return library ? reinterpret_cast<fail_function>(dlsym(library, "emulated_gpu_fail")) : nullptr;
 }
 
+/// The message of the device_error that `what` throws; empty: none.
+template <class What>
+std::string fault_of(What what) {
+  try {
+    what();
+  } catch (const device_error& fault) {
+    return fault.what();
+  }
+  return {};
+}
+
 /// Sets a variable of the environment while it lives.
 class variable {
  public:

@@ -2,28 +2,13 @@
 
 #include <doctest/doctest.h>
 
-#include <functional>
 #include <string>
 
 #include "emulated.hpp"
 #include "runtime/tensor/device.hpp"
+#include "tests/command_process.hpp"
 
 namespace troupe::tests {
-
-namespace {
-
-std::string message(const std::function<void()>& what) {
-  try {
-    what();
-  } catch (const device_error& fault) {
-    return fault.what();
-  }
-  return {};
-}
-
-bool says(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
-
-}  // namespace
 
 TEST_CASE("a lost device is an error that names what was under way, and stays one") {
   const auto fail = emulated_failure();
@@ -36,12 +21,12 @@ TEST_CASE("a lost device is an error that names what was under way, and stays on
   on->zero(x);
   on->activation_forward(activation::silu, x, y);
   fail(700);
-  const auto first = message([&] { on->synchronize(); });
+  const auto first = fault_of([&] { on->synchronize(); });
   INFO(first);
   CHECK(says(first, "cuda:0: waiting after zero activation_forward: an illegal memory access was encountered "
                     "(cudaErrorIllegalAddress)"));
   CHECK(says(first, "help: the device is lost to this process"));
-  const auto second = message([&] { on->scaled_add(1.0, x, 0.0, {}, y); });
+  const auto second = fault_of([&] { on->scaled_add(1.0, x, 0.0, {}, y); });
   INFO(second);
   CHECK(says(second, "illegal memory access"));
   fail(0);
@@ -51,7 +36,7 @@ TEST_CASE("more memory than there is is an error that says how much, and no more
   auto& gpu = find_device("cuda");
   const auto on = gpu.make_stream({});
   const auto before = gpu.memory().in_use_bytes;
-  const auto text = message([&] { on->allocate({std::int64_t{1} << 40}); });
+  const auto text = fault_of([&] { on->allocate({std::int64_t{1} << 40}); });
   INFO(text);
   CHECK(says(text, "allocating float32[1099511627776] (4194304.0 MiB)"));
   CHECK(says(text, "out of memory"));

@@ -11,6 +11,7 @@
 #include "runtime/cluster/link_keeper.hpp"
 #include "runtime/system.hpp"
 #include "runtime/transport/tcp_network.hpp"
+#include "tests/command_process.hpp"
 
 using namespace troupe;
 using tests::variable;
@@ -144,16 +145,6 @@ class linked_node {
   std::vector<got> came_;
   std::vector<std::string> lost_, log_;
 };
-
-template <class Condition>
-bool comes_true(Condition condition) {
-  for (const auto until = std::chrono::steady_clock::now() + std::chrono::seconds{60}; !condition();) {
-    if (std::chrono::steady_clock::now() > until)
-      return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds{1});
-  }
-  return true;
-}
 
 /// A tensor of the GPU that is still being computed.
 tensor computed(stream& on, float value) {

@@ -15,7 +15,7 @@
 #include "runtime/probe.hpp"
 #include "runtime/tensor/device.hpp"
 #include "tests/seeds.hpp"
-#include "tests/simulation/network.hpp"
+#include "tests/simulation/bare_node.hpp"
 
 namespace troupe {
 
@@ -145,19 +145,9 @@ class simulated_maker final : public channel_maker {
 };
 
 /// A node with a link keeper, and an actor that writes down what it gets.
-struct linked_node {
+struct linked_node : bare_node {
   linked_node(city& where, simulated_wire& wire, node_id id, link_means means)
-      : sim(where.sim), net(wire.make_network()), post(std::make_shared<remoting>(sim.system(), net, codecs())) {
-    post->become(id);
-    net->start({[this](link_id link, const std::string& introduction) {
-                  connect(static_cast<node_id>(std::stoul(introduction)), link);
-                  return introduction_reply{true, std::to_string(post->self())};
-                },
-                [this](link_id link, parcel what) {
-                  if (peers.count(link) > 0)
-                    post->receive(peers.at(link), std::move(what));
-                },
-                [this](link_id link, const std::string& evidence) { forget(link, evidence); }});
+      : bare_node(where.sim, wire, id, codecs()), sim(where.sim) {
     keeper = spawn_link_keeper(sim.system(), post, std::move(means),
                                {[this](node_id peer, const std::string& evidence) { lose(peer, evidence); },
                                 [this](const log_line& line) { log.push_back(line.message); }},
@@ -182,20 +172,6 @@ struct linked_node {
     return all;
   }
 
-  void dial(const linked_node& other) {
-    net->dial(other.net->endpoint(), std::to_string(post->self()), [this](const dial_result& result) {
-      if (result.link != 0)
-        connect(static_cast<node_id>(std::stoul(result.text)), result.link);
-    });
-  }
-  void connect(node_id peer, link_id link) {
-    peers[link] = peer;
-    post->connect(peer, link);
-  }
-  void forget(link_id link, const std::string& evidence) {
-    if (const auto gone = peers.extract(link))
-      post->disconnect(gone.mapped(), evidence);
-  }
   void lose(node_id peer, const std::string& evidence) {
     lost.push_back(evidence);
     for (const auto& [link, node] : std::map(peers))
@@ -216,9 +192,6 @@ struct linked_node {
   }
 
   simulator& sim;
-  std::shared_ptr<network> net;
-  std::shared_ptr<remoting> post;
-  std::map<link_id, node_id> peers;
   caf::actor keeper;
   std::vector<std::uint64_t> got;
   std::vector<std::string> lost, log;

@@ -9,9 +9,8 @@
 #include "runtime/probe.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
-#include "runtime/transport/remoting.hpp"
 #include "tests/seeds.hpp"
-#include "tests/simulation/network.hpp"
+#include "tests/simulation/bare_node.hpp"
 
 namespace troupe {
 
@@ -45,38 +44,8 @@ namespace troupe {
 
 namespace {
 
-/// A node with nothing but remoting: every other node that dials is connected under its number.
-struct bare_node {
-  bare_node(simulator& sim, simulated_wire& wire, node_id id)
-      : net(wire.make_network()), post(std::make_shared<remoting>(sim.system(), net, codecs())) {
-    post->become(id);
-    net->start({[this](link_id link, const std::string& introduction) {
-                  connect(static_cast<node_id>(std::stoul(introduction)), link);
-                  return introduction_reply{true, std::to_string(post->self())};
-                },
-                [this](link_id link, parcel what) { post->receive(peers.at(link), std::move(what)); },
-                [this](link_id link, const std::string& evidence) { post->disconnect(peers.at(link), evidence); }});
-  }
-
-  void dial(const bare_node& other) {
-    net->dial(other.net->endpoint(), std::to_string(post->self()), [this](const dial_result& result) {
-      if (result.link != 0)
-        connect(static_cast<node_id>(std::stoul(result.text)), result.link);
-    });
-  }
-
-  void connect(node_id peer, link_id link) {
-    peers[link] = peer;
-    post->connect(peer, link);
-  }
-
-  std::shared_ptr<network> net;
-  std::shared_ptr<remoting> post;
-  std::map<link_id, node_id> peers;
-};
-
 struct two_nodes {
-  explicit two_nodes(std::uint64_t seed) : sim(seed), wire(sim), a(sim, wire, 0), b(sim, wire, 1) {
+  explicit two_nodes(std::uint64_t seed) : sim(seed), wire(sim), a(sim, wire, 0, codecs()), b(sim, wire, 1, codecs()) {
     a.dial(b);
     sim.run();
   }

@@ -62,24 +62,26 @@ struct supervised {
     return text;
   }
 
+  /// Why a message that is answered with an actor is refused; nothing where it is not.
   template <class Message>
   caf::error refusal(Message message) {
-    caf::scoped_actor self{sim.system()};
-    auto response = self->request(root, caf::infinite, std::move(message));
-    sim.run_until([&] { return self->has_next_message(); });
-    caf::error result;
-    response.receive([](const caf::actor&) {}, [&](caf::error& reason) { result = reason; });
-    return result;
+    return error_of(std::move(message), [](const caf::actor&) {});
   }
 
   /// The same for a message that is answered without content.
   template <class Message>
   caf::error outcome_of(Message message) {
+    return error_of(std::move(message), [] {});
+  }
+
+ private:
+  template <class Message, class Answer>
+  caf::error error_of(Message message, Answer on_answer) {
     caf::scoped_actor self{sim.system()};
     auto response = self->request(root, caf::infinite, std::move(message));
     sim.run_until([&] { return self->has_next_message(); });
     caf::error result;
-    response.receive([] {}, [&](caf::error& reason) { result = reason; });
+    response.receive(on_answer, [&](caf::error& reason) { result = reason; });
     return result;
   }
 };

@@ -7,8 +7,8 @@
 ///
 /// Every measurement is a process of its own, pinned to as many cores as it has threads, and the contestants take
 /// turns for `rounds` rounds, so that a noisy machine is noisy for all of them. Printed: medians over the rounds; ratios
-/// are medians of each round's ratio. With two threads, actors run as two lanes of one thread and as one lane of two; two
-/// lanes also add up two gradients, which the bare loop with its one has not to do.
+/// are medians of each round's ratio. With two threads, actors and the bare loop run as one lane of two and as two lanes of
+/// one, which also add up two gradients.
 /// PyTorch takes part where PATH (by default the first python3 that can) imports it.
 
 #include <sched.h>
@@ -102,7 +102,7 @@ measurement parse(const std::string& text, const std::string& command) {
 
 struct contestant {
   std::string name;
-  int cores = 1;
+  int lanes = 1;
   std::string command;
   std::vector<measurement> rounds;
 };
@@ -124,15 +124,17 @@ int drive(const std::string& self, const std::vector<configuration>& chosen, con
   for (const auto& of : chosen) {
     for (const int cores : thread_counts) {
       std::vector<contestant> all;
-      const auto ours = [&](const std::string& how, std::uint32_t lanes, int threads) {
+      const auto ours = [&](const std::string& how, int lanes, int threads) {
         return fmt::format("{} --measure {} {} {} {} {} {}", self, how, of.name, lanes, threads, cores, budget);
       };
-      all.push_back({"bare loop", cores, ours("bare", 1, cores), {}});
-      all.push_back({fmt::format("actors, 1 lane x {}", cores), cores, ours("actors", 1, cores), {}});
-      if (cores == 2)
-        all.push_back({"actors, 2 lanes x 1", cores, ours("actors", 2, 1), {}});
+      for (int lanes = 1; lanes <= cores; ++lanes) {
+        const int threads = cores / lanes;
+        const auto laid_out = fmt::format("{} lane{} x {}", lanes, lanes == 1 ? "" : "s", threads);
+        all.push_back({"bare loop, " + laid_out, lanes, ours("bare", lanes, threads), {}});
+        all.push_back({"actors, " + laid_out, lanes, ours("actors", lanes, threads), {}});
+      }
       if (!python.empty())
-        all.push_back({"PyTorch", cores,
+        all.push_back({"PyTorch", 1,
                        fmt::format("{}OMP_NUM_THREADS={} OPENBLAS_NUM_THREADS={} taskset -c {} {} {}/tests/bench/"
                                    "pytorch_training.py {} {} {} {} {} {} {} {}",
                                    pytorch_environment(), cores, cores, cores == 1 ? "0" : "0,1", python,
@@ -151,11 +153,12 @@ int drive(const std::string& self, const std::vector<configuration>& chosen, con
           values.push_back(value(round));
         return bench::median(std::move(values));
       };
-      for (const auto& each : all) {
+      for (std::size_t i = 0; i < all.size(); ++i) {
+        const auto& each = all[i];
         const auto ratio_to = [&](const contestant& other) {
           return over_rounds([&](std::size_t r) { return other.rounds[r].seconds / each.rounds[r].seconds; });
         };
-        const bool ours_too = each.name != "PyTorch";
+        const bool ours_too = each.name != "PyTorch", of_actors = each.name.starts_with("actors");
         const auto seconds = over_rounds([&](std::size_t r) { return each.rounds[r].seconds; });
         // Of the peak measured in the same process, a moment before.
         const auto share = over_rounds([&](std::size_t r) {
@@ -163,9 +166,8 @@ int drive(const std::string& self, const std::vector<configuration>& chosen, con
           return flops / each.rounds[r].seconds / source.rounds[r].peak_flops;
         });
         std::string predicted;
-        if (each.name.starts_with("actors")) {
-          const auto lanes = each.name.starts_with("actors, 2") ? 2u : 1u;
-          const auto program = program_of(of, lanes, cores / static_cast<int>(lanes));
+        if (of_actors) {
+          const auto program = program_of(of, static_cast<std::uint32_t>(each.lanes), cores / each.lanes);
           const auto settings = bench::settings_of(program);
           const auto bytes = predict_memory(*bench::inputs_of(program).model, settings, of.context).total_bytes() +
                              measure_process_bytes(program.model, settings);
@@ -174,7 +176,7 @@ int drive(const std::string& self, const std::vector<configuration>& chosen, con
         fmt::print("{:<16} {:>7}  {:<24} {:>9.0f} {:>7.1f}% {:>11} {:>12} {:>7.0f} MiB {:>11}\n", of.name, cores,
                    each.name, tokens / seconds, 100.0 * share,
                    python.empty() || !ours_too ? "" : fmt::format("{:.2f}x", ratio_to(all.back())),
-                   each.name.starts_with("actors") ? fmt::format("{:.3f}x", ratio_to(all.front())) : "",
+                   of_actors ? fmt::format("{:.3f}x", ratio_to(all[i - 1])) : "",
                    over_rounds([&](std::size_t r) { return each.rounds[r].memory_bytes; }) / 0x1p20, predicted);
         std::fflush(stdout);
       }

@@ -2,11 +2,16 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <barrier>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <memory>
+#include <numeric>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -69,38 +74,104 @@ double time_actors(const step_program& of, double budget) {
   return median_step(std::move(seconds));
 }
 
-double time_bare_loop(const step_program& of, double budget) {
-  const auto context = make_job_context(inputs_of(of), settings_of(of));
-  const auto& space = context->model().parameters();
-  shard_memory shard(context, 0);
-  shard.initialize();
-  lane_pass work(context, 0);
-  std::vector<double> seconds;
-  const auto begin = clock::now();
-  auto step_begin = begin;
-  for (std::uint64_t step = 0;; ++step) {
-    work.begin(step, read_lane(*context, 0, step).micro_batches);
-    work.supply(0, shard.values());
+namespace {
+
+/// A lane and a shard on each of as many threads, which meet where actors would wait for each other's messages.
+class bare_loop {
+ public:
+  explicit bare_loop(const step_program& of)
+      : context_(make_job_context(inputs_of(of), settings_of(of))),
+        lanes_(of.lanes),
+        gradients_(of.lanes),
+        squares_(of.lanes),
+        targets_(of.lanes),
+        all_here_(of.lanes) {
+    for (std::uint32_t shard = 0; shard < of.lanes; ++shard) {
+      shards_.push_back(std::make_unique<shard_memory>(context_, shard));
+      shards_.back()->initialize();
+    }
+  }
+
+  double time(double budget) {
+    std::vector<double> seconds;
+    const auto begin = clock::now();
+    auto step_begin = begin;
+    const auto after_step = [&] {
+      const auto now = clock::now();
+      seconds.push_back(std::chrono::duration<double>(now - step_begin).count());
+      step_begin = now;
+      return std::chrono::duration<double>(now - begin).count() <= budget || seconds.size() <= warmup_steps + 2;
+    };
+    std::vector<std::jthread> others;
+    for (std::uint32_t lane = 1; lane < lanes_; ++lane)
+      others.emplace_back([this, lane] { run(lane, [] { return true; }); });
+    run(0, after_step);
+    return median_step(std::move(seconds));
+  }
+
+ private:
+  /// `goes_on` is called after each step; what it says of lane 0 decides for all.
+  template <class GoesOn>
+  void run(std::uint32_t lane, const GoesOn& goes_on) {
+    lane_pass work(context_, lane);
+    for (std::uint64_t step = 0; !over_; ++step) {
+      compute(work, lane, step);
+      all_here_.arrive_and_wait();
+      const auto sum = sum_lanes(lane);
+      all_here_.arrive_and_wait();
+      update(*shards_[lane], sum, step);
+      if (!goes_on())
+        over_ = true;
+      all_here_.arrive_and_wait();
+    }
+  }
+
+  void compute(lane_pass& work, std::uint32_t lane, std::uint64_t step) {
+    work.begin(step, read_lane(*context_, lane, step).micro_batches);
+    for (const auto& shard : shards_)
+      work.supply(shard->first(), shard->values());
     while (!work.advance().finished) {
     }
-    std::vector<std::vector<tensor>> gradients(1);
-    for (std::size_t i = 0; i < space.size(); ++i)
-      gradients[0].push_back(work.take_gradient(i));
+    gradients_[lane].clear();
+    for (std::size_t i = 0; i < context_->model().parameters().size(); ++i)
+      gradients_[lane].push_back(work.take_gradient(i));
+    targets_[lane] = work.targets();
     work.release();
-    const auto squares = shard.sum_lanes(gradients);
-    double sum = 0.0;
-    for (const auto square : squares)
-      sum += square;
-    const auto mean = 1.0 / static_cast<double>(work.targets());
-    shard.update(gradients[0], {1e-3, mean * std::min(1.0, 1.0 / (std::sqrt(sum) * mean + 1e-6)),
-                                static_cast<std::int64_t>(step) + 1});
-    const auto now = clock::now();
-    seconds.push_back(std::chrono::duration<double>(now - step_begin).count());
-    step_begin = now;
-    if (std::chrono::duration<double>(now - begin).count() > budget && seconds.size() > warmup_steps + 2)
-      return median_step(std::move(seconds));
   }
-}
+
+  /// The gradient of this shard's parameters, over all lanes.
+  std::vector<tensor> sum_lanes(std::uint32_t index) {
+    auto& shard = *shards_[index];
+    std::vector<std::vector<tensor>> of_lanes;
+    for (auto& lane : gradients_) {
+      const auto first = lane.begin() + static_cast<std::ptrdiff_t>(shard.first());
+      of_lanes.emplace_back(std::make_move_iterator(first),
+                            std::make_move_iterator(first + static_cast<std::ptrdiff_t>(shard.size())));
+    }
+    const auto squares = shard.sum_lanes(of_lanes);
+    squares_[index] = std::accumulate(squares.begin(), squares.end(), 0.0);
+    return std::move(of_lanes.front());
+  }
+
+  void update(shard_memory& shard, const std::vector<tensor>& sum, std::uint64_t step) {
+    const auto norm = std::sqrt(std::accumulate(squares_.begin(), squares_.end(), 0.0));
+    const auto mean = 1.0 / static_cast<double>(std::accumulate(targets_.begin(), targets_.end(), std::int64_t{0}));
+    shard.update(sum, {1e-3, mean * std::min(1.0, 1.0 / (norm * mean + 1e-6)), static_cast<std::int64_t>(step) + 1});
+  }
+
+  job_context_ptr context_;
+  std::uint32_t lanes_;
+  std::vector<std::unique_ptr<shard_memory>> shards_;
+  std::vector<std::vector<tensor>> gradients_;  // by lane
+  std::vector<double> squares_;                 // by shard
+  std::vector<std::int64_t> targets_;           // by lane
+  std::barrier<> all_here_;
+  std::atomic<bool> over_{false};
+};
+
+}  // namespace
+
+double time_bare_loop(const step_program& of, double budget) { return bare_loop(of).time(budget); }
 
 std::string output_of(const std::string& command) {
   std::string text;

@@ -27,7 +27,7 @@ job_settings settings_of(const step_program& of);
 
 /// Seconds of the median step, over as many as fit in `budget` seconds and some to warm up.
 double time_actors(const step_program& of, double budget);
-/// The same mathematics without an actor or a message. REQUIRES: one lane.
+/// The same mathematics without an actor or a message: lanes and shards are threads that meet at barriers.
 double time_bare_loop(const step_program& of, double budget);
 
 /// What a shell command prints on stdout.

@@ -150,8 +150,10 @@ bool coordinator::served_evaluation() {
 bool coordinator::served_cut() {
   if (!cut_due())
     return true;
-  if (cut_ && cut_->step != barrier_)
-    return false;  // one cut is under way at a time
+  if (cut_ && cut_->step != barrier_) {  // one is under way at a time
+    tell_of_slow_cut();
+    return false;
+  }
   if (!alive_.writer)
     return false;
   if (!cut_)
@@ -164,6 +166,16 @@ bool coordinator::served_cut() {
     }
   }
   return cut_->taken_by_all;
+}
+
+void coordinator::tell_of_slow_cut() {
+  const auto every = context_->settings.checkpoint.every;
+  if (told_of_slow_cut_ || barrier_ == last_step_ || every == 0 || barrier_ % every != 0)
+    return;
+  told_of_slow_cut_ = true;
+  log_->warning(fmt::format("training waits at step {} for the cut at step {} to be on disk, before it can take another; "
+                            "checkpoint.every = {} is too few steps for this disk",
+                            barrier_, cut_->step, every));
 }
 
 void coordinator::work_at_barrier() {

@@ -125,6 +125,8 @@ class coordinator {
   bool evaluation_due() const;
   /// Whether one is due at a step that all go on from: it was lost, or given up for a stop.
   bool lacks_evaluation(std::uint64_t step) const;
+  /// Once: a cut is due, and the one before it is not on disk.
+  void tell_of_slow_cut();
   bool cut_due() const;
   /// Whether the evaluation due here has its parameters; asks for it where it does not.
   bool served_evaluation();
@@ -185,6 +187,7 @@ class coordinator {
   evaluation_under_way evaluation_;
   std::optional<std::uint64_t> evaluated_;  // the last step evaluated
   std::optional<cut_under_way> cut_;
+  bool told_of_slow_cut_ = false;
   std::optional<std::uint64_t> saved_;      // the last step published
   std::optional<std::uint64_t> unsaved_;    // the last step that could not be written
   std::optional<caf::actor_clock::time_point> unsaved_since_;  // the cut at the end

@@ -28,6 +28,7 @@ struct result {
   std::uint64_t killed = 0;
   job_summary summary;
   std::vector<std::uint64_t> ahead;  ///< see effects
+  std::vector<std::string> warnings;
 };
 
 struct disturbance {
@@ -40,8 +41,10 @@ struct disturbance {
 result simulate(std::uint64_t seed, const job_inputs& inputs, const job_settings& settings, disturbance what = {}) {
   const auto context = make_job_context(inputs, settings);
   effects applied(settings);
-  const auto log = std::make_shared<job_log>(*context, following(applied));
   result found;
+  auto observer = following(applied);
+  observer.on_warning = [&](const std::string& text) { found.warnings.push_back(text); };
+  const auto log = std::make_shared<job_log>(*context, std::move(observer));
   simulator sim{seed};
   const auto done = std::make_shared<bool>(false);
   const auto listener = sim.system().spawn(
@@ -228,6 +231,21 @@ TEST_CASE("async: each setting for stale gradients changes what a job learns; th
     CHECK(learned() == print);
     CHECK(prints.insert(print).second);
   }
+}
+
+TEST_CASE("a cut that is due before the last one is on disk holds training up, and the run says so, once") {
+  auto inputs = tiny_inputs();
+  for_each_seed(10, [&](std::uint64_t seed) {
+    const scratch_folder folder;
+    inputs.checkpoints = folder.path();
+    auto settings = tiny_settings(consistency_mode::sync, 2);
+    settings.checkpoint.every = 1;
+    const auto held = simulate(seed, inputs, settings, {.slow = "checkpoint_writer"});
+    REQUIRE(held.done);
+    CHECK(held.summary.fingerprint == undisturbed());
+    REQUIRE(held.warnings.size() == 1);
+    CHECK(held.warnings.front().find("checkpoint.every = 1 is too few steps") != std::string::npos);
+  });
 }
 
 TEST_CASE("a job that is stopped anywhere and resumed gives the same bits") {

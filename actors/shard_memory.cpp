@@ -99,11 +99,10 @@ void shard_memory::update(std::span<const tensor> gradients, const update_option
   if (reserved_ && is_held)
     reserved_->clear();  // what is written aside now finds it in the device's cache
   const auto key = random_key{context_->settings.training.seed, rounding_sequence}.fold(static_cast<std::uint64_t>(options.step));
-  auto mine = options;
-  for (std::size_t i = 0; i < size(); ++i) {
-    mine.key = key.fold(first_ + i);
-    rule_->update(*on_, at(i), mine, gradients[i], values_[i], state_[i]);
-  }
+  std::vector<parameter_update> all;
+  for (std::size_t i = 0; i < size(); ++i)
+    all.push_back({at(i), gradients[i], values_[i], state_[i], key.fold(first_ + i)});
+  rule_->update_all(*on_, options, all);
   if (!reserved_) {
     reserved_.emplace();
     // Who goes on from a cut holds that, and the update just now has taken what the copies of the next one take.
@@ -150,15 +149,15 @@ void shard_memory::set_mean_squares(std::span<const tensor> values) {
 
 std::vector<double> shard_memory::sum_lanes(std::span<const std::vector<tensor>> lanes) {
   const auto squares = on_->allocate(dtype::float64, {static_cast<std::int64_t>(size())});
-  std::vector<tensor> terms(lanes.size());
-  for (std::size_t i = 0; i < size(); ++i) {
-    for (std::size_t lane = 0; lane < lanes.size(); ++lane)
-      terms[lane] = lanes[lane][i];
-    const auto square = squares.slice(static_cast<std::int64_t>(i), {1});
-    if (lanes.size() == 1)
-      on_->sum_of_squares(terms[0], square);
-    else
-      on_->sum(terms, terms[0], square);
+  if (lanes.size() == 1) {
+    on_->sum_of_squares_all(lanes.front(), squares);
+  } else {
+    std::vector<tensor> terms(lanes.size());
+    for (std::size_t i = 0; i < size(); ++i) {
+      for (std::size_t lane = 0; lane < lanes.size(); ++lane)
+        terms[lane] = lanes[lane][i];
+      on_->sum(terms, terms[0], squares.slice(static_cast<std::int64_t>(i), {1}));
+    }
   }
   const auto host = on_->to_host(squares);
   const auto view = host.elements<double>();

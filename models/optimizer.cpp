@@ -32,6 +32,14 @@ std::unique_ptr<optimizer> make_rule(const optimizer_settings& settings) {
 
 }  // namespace
 
+void optimizer::update_all(stream& on, const update_options& options, std::span<const parameter_update> all) const {
+  auto mine = options;
+  for (const parameter_update& each : all) {
+    mine.key = each.key;
+    update(on, each.which, mine, each.gradient, each.value, each.state);
+  }
+}
+
 std::unique_ptr<optimizer> make_optimizer(const optimizer_settings& settings) {
   const auto is_fraction = [](double value) { return value >= 0.0 && value < 1.0; };
   require(settings.learning_rate >= 0.0, "learning_rate", settings.learning_rate, "0 or more");

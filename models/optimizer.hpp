@@ -34,6 +34,15 @@ struct update_options {
   random_key key = {};    ///< of this parameter and step; for stochastic rounding
 };
 
+/// One of the parameters that are updated together: see `optimizer::update`.
+struct parameter_update {
+  const parameter& which;
+  const tensor& gradient;
+  tensor& value;
+  std::span<tensor> state;
+  random_key key = {};  ///< instead of that of the options
+};
+
 /// An update rule. It holds no state: the tensors it keeps for each parameter belong to the shard.
 class optimizer {
  public:
@@ -49,6 +58,8 @@ class optimizer {
   /// still holds the old handles keeps reading the old values.
   virtual void update(stream& on, const parameter& which, const update_options& options, const tensor& gradient,
                       tensor& value, std::span<tensor> state) const = 0;
+  /// The same for each of them: one by one, unless a rule knows how to spare a device that.
+  virtual void update_all(stream& on, const update_options& options, std::span<const parameter_update> all) const;
 };
 
 /// Throws std::invalid_argument naming the setting that is impossible.

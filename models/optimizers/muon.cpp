@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <utility>
+#include <vector>
 
 #include "models/optimizers/rules.hpp"
 
@@ -74,6 +75,16 @@ class muon : public optimizer {
     on.scaled_add(1.0 - options.learning_rate * decay_of(settings_, which), value, -rate,
                   step.reshaped(value.shape()), value_out);
     value = value_out;
+  }
+
+  void update_all(stream& on, const update_options& options, std::span<const parameter_update> all) const override {
+    std::vector<parameter_update> others;
+    for (const parameter_update& each : all)
+      if (is_matrix(each.which))
+        update(on, each.which, options, each.gradient, each.value, each.state);
+      else
+        others.push_back(each);
+    others_->update_all(on, options, others);
   }
 
  private:

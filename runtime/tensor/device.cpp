@@ -20,6 +20,20 @@ void stream::cast_all(std::span<const tensor> in, std::span<const tensor> out) {
     cast(in[i], out[i]);
 }
 
+void stream::sum_of_squares_all(std::span<const tensor> in, const tensor& out) {
+  for (std::size_t i = 0; i < in.size(); ++i)
+    sum_of_squares(in[i], out.slice(static_cast<std::int64_t>(i), {1}));
+}
+
+void stream::adamw_all(const adamw_options& options, std::span<const adamw_tensors> all) {
+  auto mine = options;
+  for (const adamw_tensors& each : all) {
+    mine.weight_decay = each.weight_decay;
+    adamw(mine, each.gradient, each.parameter, each.first_moment, each.second_moment, each.parameter_out,
+          each.first_moment_out, each.second_moment_out);
+  }
+}
+
 std::int64_t logits_rows(std::int64_t rows, std::int64_t vocabulary) noexcept {
   constexpr std::int64_t logits_max = (64 << 20) / static_cast<std::int64_t>(sizeof(float));
   const auto most = std::clamp<std::int64_t>(logits_max / vocabulary, 1, rows), chunks = (rows + most - 1) / most;

@@ -101,6 +101,13 @@ struct adamw_options {
   double gradient_scale = 1.0;  ///< multiplies the gradient as it is read (mean over tokens, clipping)
 };
 
+/// What `adamw` takes of one parameter of many.
+struct adamw_tensors {
+  double weight_decay = 0.0;  ///< instead of that of the options
+  tensor gradient, parameter, first_moment, second_moment;
+  tensor parameter_out, first_moment_out, second_moment_out;
+};
+
 struct sgd_options {
   double learning_rate = 1e-2;
   double momentum = 0.0;
@@ -269,6 +276,8 @@ class stream {
   virtual void sum(std::span<const tensor> in, const tensor& out, const tensor& sum_of_squares) = 0;
   /// out (float64, one element) = sum of x's squares.
   virtual void sum_of_squares(const tensor& x, const tensor& out) = 0;
+  /// out (float64[in.size()]) = the sum of squares of each, in as few launches as the device can.
+  virtual void sum_of_squares_all(std::span<const tensor> in, const tensor& out);
   /// out (float64, one element) = sum of x's elements.
   virtual void sum_elements(const tensor& x, const tensor& out) = 0;
 
@@ -278,6 +287,8 @@ class stream {
   virtual void adamw(const adamw_options& options, const tensor& gradient, const tensor& parameter,
                      const tensor& first_moment, const tensor& second_moment, const tensor& parameter_out,
                      const tensor& first_moment_out, const tensor& second_moment_out) = 0;
+  /// Many parameters, each with its own weight decay, in as few launches as the device can.
+  virtual void adamw_all(const adamw_options& options, std::span<const adamw_tensors> all);
   /// `velocity` and `velocity_out` are empty where momentum is zero.
   virtual void sgd(const sgd_options& options, const tensor& gradient, const tensor& parameter,
                    const tensor& velocity, const tensor& parameter_out, const tensor& velocity_out) = 0;

@@ -198,6 +198,50 @@ TEST_CASE("updates write in place when alone and aside when others hold the old 
   }
 }
 
+TEST_CASE("parameters that are updated together go where each goes alone, in place") {
+  const auto on = cpu_device().make_stream({});
+  const parameter all[] = {matrix(5, 3), bias(7), {.name = "t", .extents = {4, 2}, .kind = parameter_kind::table, .decays = true}};
+  for (const kind algorithm : {kind::adamw, kind::sgd, kind::lion, kind::muon})
+    for (const auto state_type : {optimizer_settings::state_kind::float32, optimizer_settings::state_kind::bfloat16}) {
+      CAPTURE(static_cast<int>(algorithm));
+      const auto rule = make_optimizer(
+          {.algorithm = algorithm, .momentum = 0.9, .weight_decay = 0.1, .state_type = state_type});
+      const auto after_two_steps = [&](bool together) {
+        std::vector<tensor> found, gradients;
+        std::vector<std::vector<tensor>> states;
+        for (const parameter& which : all) {
+          found.push_back(to_tensor(*on, random_values(which.count(), 1), which.extents));
+          gradients.push_back(to_tensor(*on, random_values(which.count(), 2), which.extents));
+          states.emplace_back();
+          for ([[maybe_unused]] const auto& name : rule->state_names(which)) {
+            states.back().push_back(on->allocate(rule->state_type(*on), which.extents));
+            on->zero(states.back().back());
+          }
+        }
+        const std::byte* const first = found.front().bytes();
+        for (int step = 1; step <= 2; ++step) {
+          const auto key_of = [&](std::size_t i) { return random_key{7, 0}.fold(static_cast<std::uint64_t>(step)).fold(i); };
+          std::vector<parameter_update> updates;
+          for (std::size_t i = 0; i < found.size(); ++i)
+            if (together)
+              updates.push_back({all[i], gradients[i], found[i], states[i], key_of(i)});
+            else
+              rule->update(*on, all[i], {rate, scale, step, key_of(i)}, gradients[i], found[i], states[i]);
+          rule->update_all(*on, {rate, scale, step}, updates);
+        }
+        CHECK(found.front().bytes() == first);
+        std::vector<values> result;
+        for (std::size_t i = 0; i < found.size(); ++i) {
+          result.push_back(to_doubles(*on, found[i]));
+          for (const tensor& each : states[i])
+            result.push_back(to_doubles(*on, each));
+        }
+        return result;
+      };
+      CHECK(after_two_steps(true) == after_two_steps(false));
+    }
+}
+
 TEST_CASE("state in bfloat16 takes in what is less than its spacing") {
   constexpr int steps = 600;
   constexpr std::int64_t count = 4096;

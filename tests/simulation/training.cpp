@@ -29,6 +29,7 @@ struct result {
   job_summary summary;
   std::vector<std::uint64_t> ahead;  ///< see effects
   std::vector<std::string> warnings;
+  std::vector<std::uint64_t> evaluated;  ///< steps
 };
 
 struct disturbance {
@@ -44,6 +45,7 @@ result simulate(std::uint64_t seed, const job_inputs& inputs, const job_settings
   result found;
   auto observer = following(applied);
   observer.on_warning = [&](const std::string& text) { found.warnings.push_back(text); };
+  observer.on_evaluation = [&](const evaluation_report& report) { found.evaluated.push_back(report.step); };
   const auto log = std::make_shared<job_log>(*context, std::move(observer));
   simulator sim{seed};
   const auto done = std::make_shared<bool>(false);
@@ -248,23 +250,35 @@ TEST_CASE("a cut that is due before the last one is on disk holds training up, a
   });
 }
 
-TEST_CASE("a job that is stopped anywhere and resumed gives the same bits") {
+TEST_CASE("a job that is stopped anywhere and resumed gives the same bits, and evaluates each step once") {
   auto inputs = tiny_inputs();
   for_each_seed(60, [&](std::uint64_t seed) {
     const scratch_folder folder;
     inputs.checkpoints = folder.path();
     inputs.resume = false;
+    inputs.evaluated = std::nullopt;
+    const auto kills = seed % 2 * 2;
     const auto first = simulate(seed, inputs, tiny_settings(consistency_mode::sync, shard_counts[seed % 3]),
-                                {seed % 2 * 2, 1 + seed * 37 % 2'000});
+                                {kills, 1 + seed * 37 % 2'000});
     REQUIRE(first.done);
     require_exactly_once(first.summary, first.summary.steps);
     inputs.resume = true;
+    if (!first.evaluated.empty())
+      inputs.evaluated = first.evaluated.back();
     // With another number of shards than the cut was written with.
     const auto second = simulate(seed, inputs, tiny_settings(consistency_mode::sync, shard_counts[(seed + 1) % 3]));
     REQUIRE(second.done);
     CHECK(second.summary.first_step == first.summary.steps);
     CHECK(second.summary.steps == steps);
     CHECK(second.summary.fingerprint == undisturbed());
+    if (kills == 0) {  // else a rollback may repeat an evaluation, or lose it
+      auto evaluated = first.evaluated;
+      evaluated.insert(evaluated.end(), second.evaluated.begin(), second.evaluated.end());
+      std::vector<std::uint64_t> expected{4, steps};
+      if (inputs.evaluated == steps)
+        expected.push_back(steps);  // a run that was over tells its last losses again
+      CHECK(evaluated == expected);
+    }
   });
 }
 

@@ -31,6 +31,17 @@ void cuda_device::connect(const cuda_device& from) {
     check(status, index_, "connecting devices");
 }
 
+cudaError_t cuda_device::allow_shared(const void* kernel, std::size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  auto& allowed = shared_bytes_[kernel];
+  if (bytes <= allowed)
+    return cudaSuccess;
+  const auto status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  if (status == cudaSuccess)
+    allowed = bytes;
+  return status;
+}
+
 std::string cuda_device::name() const { return fmt::format("cuda:{}", index_); }
 
 std::unique_ptr<stream> cuda_device::make_stream(const stream_options& options) {
@@ -40,8 +51,7 @@ std::unique_ptr<stream> cuda_device::make_stream(const stream_options& options) 
 
 tensor cuda_device::allocate(dtype type, shape extents, const timeline_ptr& who) {
   activate();
-  const auto size = static_cast<std::size_t>(extents.count()) * size_bytes(type);
-  return {memory_.allocate(size, who, std::string(to_string(type)) + to_string(extents)), 0, type, extents};
+  return {memory_.allocate(type, extents, who), 0, type, extents};
 }
 
 void cuda_device::trim() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <mutex>
 #include <set>
 
@@ -19,6 +20,9 @@ class cuda_device final : public device {
   /// Lets copies from another device come straight from there, where the two are connected; otherwise the driver takes
   /// them through the host. REQUIRES: this is the calling thread's device.
   void connect(const cuda_device& from);
+  /// Lets blocks of a kernel have so much dynamic shared memory, beyond what all may. Asks the driver where it was less.
+  /// REQUIRES: this is the calling thread's device.
+  cudaError_t allow_shared(const void* kernel, std::size_t bytes);
   pinned_memory& pinned() noexcept { return pinned_; }
   tensor allocate(dtype type, shape extents, const timeline_ptr& who);
 
@@ -39,6 +43,7 @@ class cuda_device final : public device {
   pinned_memory pinned_;
   std::mutex mutex_;
   std::set<int> connected_;  // devices that were tried
+  std::map<const void*, std::size_t> shared_bytes_;  // allowed, by kernel
 };
 
 /// How many there are. Throws device_error where there is none, which says why and what to do.

@@ -66,6 +66,10 @@ matrix_products& operation::products() {
   return *on_.products_;
 }
 
+void operation::allow_shared(const void* kernel, std::size_t bytes) const {
+  check(on_.device_.allow_shared(kernel, bytes));
+}
+
 std::string operation::describe() const {
   std::string text = std::string(name_) + "(";
   for (std::size_t i = 0; i < described_count_; ++i)

@@ -73,7 +73,7 @@ matrix_products::plan matrix_products::make_plan(const matrix_product& wanted) c
   const auto make_layout = [&](layout& into, const operand& which, std::int64_t columns, std::int64_t rows) {
     cublasLtMatrixLayout_t one = nullptr;
     check(cublasLtMatrixLayoutCreate(&one, element_of(which), static_cast<std::uint64_t>(columns),
-                                     static_cast<std::uint64_t>(rows), columns),
+                                     static_cast<std::uint64_t>(rows), which.stride > 0 ? which.stride : columns),
           wanted);
     into.reset(one);
   };
@@ -120,7 +120,9 @@ matrix_products::plan& matrix_products::plan_of(const matrix_product& wanted) {
                         (may_fuse(wanted) ? 32u : 0u) | static_cast<unsigned>(wanted.a.type) << 8 |
                         static_cast<unsigned>(wanted.c.type) << 16;
   const auto step = [](const operand& of) { return static_cast<unsigned>(std::countr_zero(alignment_of(of.data))); };
-  const plan_key key{wanted.rows, wanted.columns, wanted.depth, kind,
+  const plan_key key{{wanted.rows, wanted.columns, wanted.depth},
+                     {wanted.a.stride, wanted.b.stride, wanted.c.stride},
+                     kind,
                      step(wanted.a) | step(wanted.b) << 4 | step(wanted.c) << 8};
   const auto found = plans_.find(key);
   return found != plans_.end() ? found->second : plans_.emplace(key, make_plan(wanted)).first->second;

@@ -2,6 +2,7 @@
 
 #include <cublasLt.h>
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -11,13 +12,16 @@
 
 namespace troupe::gpu {
 
-/// Where a matrix lies, row-major without gaps, and of what type. An empty tensor gives a null one.
+/// Where a matrix lies, row-major, and of what type. Its rows begin `stride` elements apart; 0: without gaps. An empty
+/// tensor gives a null one.
 struct operand {
   std::byte* data = nullptr;
   dtype type = dtype::float32;
+  std::int64_t stride = 0;
 
   operand() = default;
-  operand(const tensor& of) : data(of ? of.mutable_bytes() : nullptr), type(of.type()) {}
+  operand(const tensor& of, std::int64_t stride = 0)
+      : data(of ? of.mutable_bytes() : nullptr), type(of.type()), stride(stride) {}
 
   explicit operator bool() const noexcept { return data != nullptr; }
 };
@@ -69,8 +73,8 @@ class matrix_products {
     cublasLtMatmulAlgo_t algorithm{};
     bool exists = false;
   };
-  /// Extents; types, transpositions, accumulation and what is fused; the alignment of the operands.
-  using plan_key = std::tuple<std::int64_t, std::int64_t, std::int64_t, unsigned, unsigned>;
+  /// Extents; strides; types, transpositions, accumulation and what is fused; the alignment of the operands.
+  using plan_key = std::tuple<std::array<std::int64_t, 3>, std::array<std::int64_t, 3>, unsigned, unsigned>;
 
   plan& plan_of(const matrix_product& wanted);
   plan make_plan(const matrix_product& wanted) const;

@@ -53,14 +53,25 @@ block* device_memory::block_of(const buffer& memory) noexcept {
   return ours ? ours->memory() : nullptr;
 }
 
-buffer_ptr device_memory::allocate(std::size_t size_bytes, const timeline_ptr& who, const std::string& what) {
-  auto memory = take(memory_pool::rounded_size(size_bytes), who, what);
+buffer_ptr device_memory::allocate(dtype type, const shape& extents, const timeline_ptr& who) {
+  const auto size_bytes = static_cast<std::size_t>(extents.count()) * troupe::size_bytes(type);
+  const auto rounded_bytes = memory_pool::rounded_size(size_bytes);
+  auto memory = take(rounded_bytes, who);
+  if (!memory) {
+    std::size_t free_bytes = 0, all_bytes = 0;
+    cudaMemGetInfo(&free_bytes, &all_bytes);
+    constexpr double mib = 1 << 20;
+    check(cudaErrorMemoryAllocation, device_,
+          fmt::format("allocating {}{} ({:.1f} MiB) beside {:.1f} MiB in use, with {:.1f} of {:.1f} MiB free",
+                      to_string(type), to_string(extents), static_cast<double>(rounded_bytes) / mib,
+                      static_cast<double>(usage().in_use_bytes) / mib, static_cast<double>(free_bytes) / mib,
+                      static_cast<double>(all_bytes) / mib));
+  }
   memory->home = who;
   return std::make_shared<device_buffer>(*this, std::move(memory), size_bytes);
 }
 
-std::unique_ptr<block> device_memory::take(std::size_t rounded_bytes, const timeline_ptr& who,
-                                           const std::string& what) {
+std::unique_ptr<block> device_memory::take(std::size_t rounded_bytes, const timeline_ptr& who) {
   const std::lock_guard lock(mutex_);
   auto& cached = cached_[rounded_bytes];
   // The newest first: what it holds may still be in the device's caches.
@@ -80,15 +91,8 @@ std::unique_ptr<block> device_memory::take(std::size_t rounded_bytes, const time
     free_cached();
     taken = take_new(rounded_bytes);
   }
-  if (!taken) {
-    std::size_t free_bytes = 0, all_bytes = 0;
-    cudaMemGetInfo(&free_bytes, &all_bytes);
-    constexpr double mib = 1 << 20;
-    check(cudaErrorMemoryAllocation, device_,
-          fmt::format("allocating {} ({:.1f} MiB) beside {:.1f} MiB in use, with {:.1f} of {:.1f} MiB free", what,
-                      static_cast<double>(rounded_bytes) / mib, static_cast<double>(usage_.in_use_bytes) / mib,
-                      static_cast<double>(free_bytes) / mib, static_cast<double>(all_bytes) / mib));
-  }
+  if (!taken)
+    return nullptr;
   usage_.in_use_bytes += rounded_bytes;
   usage_.peak_bytes = std::max(usage_.peak_bytes, usage_.in_use_bytes);
   return taken;

@@ -56,8 +56,8 @@ class device_memory {
  public:
   device_memory(device& of, int index) : of_(of), device_(index) {}
 
-  /// Contents unspecified. `who` may be null. `what` is for messages, such as "float32[12, 64]".
-  buffer_ptr allocate(std::size_t size_bytes, const timeline_ptr& who, const std::string& what);
+  /// Contents unspecified. `who` may be null.
+  buffer_ptr allocate(dtype type, const shape& extents, const timeline_ptr& who);
   memory_usage usage() const;
   void trim();
 
@@ -67,7 +67,8 @@ class device_memory {
  private:
   friend class device_buffer;
 
-  std::unique_ptr<block> take(std::size_t rounded_bytes, const timeline_ptr& who, const std::string& what);
+  /// Null: there is no such memory, even with everything cached given back.
+  std::unique_ptr<block> take(std::size_t rounded_bytes, const timeline_ptr& who);
   /// From the device itself; null where it has no more.
   std::unique_ptr<block> take_new(std::size_t rounded_bytes);
   void give_back(std::unique_ptr<block> returned) noexcept;

@@ -52,8 +52,7 @@ class operation {
     if (over.blocks.x == 0 || over.blocks.y == 0 || over.blocks.z == 0)
       return;
     if (over.shared_bytes > shared_bytes_unasked)
-      check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 static_cast<int>(over.shared_bytes)));
+      allow_shared(reinterpret_cast<const void*>(kernel), over.shared_bytes);
     cudaLaunchConfig_t config{};
     config.gridDim = over.blocks;
     config.blockDim = over.threads;
@@ -66,6 +65,7 @@ class operation {
   static constexpr std::size_t described_max = 16;
 
   void use(const tensor& what, bool writes);
+  void allow_shared(const void* kernel, std::size_t bytes) const;
   std::string describe() const;
 
   cuda_stream& on_;

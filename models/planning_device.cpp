@@ -52,7 +52,8 @@ class planning_stream final : public stream {
   void embedding_backward(t, std::int64_t, t, t, t) override {}
   void linear_cross_entropy(t, t weight, t targets, t, t dhidden, t, bool) override {
     const std::int64_t vocabulary = weight.shape()[0];
-    const shape chunk{logits_rows(targets.count(), vocabulary), vocabulary};
+    const std::int64_t row = on().is_host() ? vocabulary : (vocabulary + 7) / 8 * 8;  // of whole accesses
+    const shape chunk{logits_rows(targets.count(), vocabulary), row};
     const tensor logits = allocate(accumulation_type(), chunk);
     const tensor gradients = dhidden && compute_type() != accumulation_type() ? allocate(chunk) : tensor{};
   }

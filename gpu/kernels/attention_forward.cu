@@ -71,17 +71,24 @@ __global__ void forward_kernel(head_geometry in, dropout_factors dropout, const 
 
 // -- generation ------------------------------------------------------------------
 
+/// An operand: the rows of a cache that new rows of sequences go to.
 template <class E>
-struct append_body {
-  std::int64_t time, row_width, queries_width, width, capacity, first_position;
-  const E* qkv;
-  E *keys, *values;
+struct rows_of_cache {
+  using element = E;
 
-  __device__ void operator()(std::int64_t row, std::int64_t column) const {
-    const E* from = qkv + row * row_width + queries_width + column;
-    const std::int64_t to = (row / time * capacity + first_position + row % time) * width + column;
-    keys[to] = from[0];
-    values[to] = from[width];
+  E* first;
+  std::int64_t time, capacity, width;
+
+  __device__ E* at(std::int64_t row, std::int64_t column) const {
+    return first + (row / time * capacity + row % time) * width + column;
+  }
+};
+
+struct append_body {
+  template <class E>
+  __device__ void operator()(E& key_to, E& value_to, E key, E value) const {
+    key_to = key;
+    value_to = value;
   }
 };
 
@@ -162,9 +169,12 @@ void cuda_stream::attention_cached(const attention_shape& geometry, std::int64_t
   operation op(*this, "attention_cached", {qkv}, {key_cache, value_cache, out});
   const tensor scores = op.scratch(batch * heads * time * capacity);
   with_element(op, qkv, [&, batch = batch, time = time, heads = heads, size = size]<class E>(E) {
-    each_in_rows(op, batch * time, width,
-                 append_body<E>{time, geometry.row_width(), heads * size, width, capacity, first_position,
-                                qkv.data<E>(), key_cache.mutable_data<E>(), value_cache.mutable_data<E>()});
+    const auto place_in = [&](const tensor& cache) {
+      return rows_of_cache<E>{cache.mutable_data<E>() + first_position * width, time, capacity, width};
+    };
+    const E* const keys = qkv.data<E>() + heads * size;
+    each_in_rows(op, batch * time, width, append_body{}, place_in(key_cache), place_in(value_cache),
+                 rows_of{keys, geometry.row_width()}, rows_of{keys + width, geometry.row_width()});
     op.launch(cached_kernel<E>,
               {dim3(static_cast<unsigned>(time), static_cast<unsigned>(heads), static_cast<unsigned>(batch)),
                dim3(cached_threads)},

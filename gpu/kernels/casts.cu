@@ -9,37 +9,21 @@ namespace troupe::gpu {
 
 namespace {
 
-template <class From, class To>
-__device__ To converted(From value) {
-  if constexpr (std::is_same_v<From, double>)
-    return static_cast<To>(value);
-  else
-    return static_cast<To>(static_cast<float>(value));
-}
-
-template <class From, class To>
 struct cast_body {
-  const From* in;
-  To* out;
-
-  __device__ void operator()(std::int64_t i) const { out[i] = converted<From, To>(in[i]); }
-};
-
-/// Four elements, which draw from one block of random words.
-struct stochastic_body {
-  random_key key;
-  std::int64_t count;
-  const float* in;
-  bfloat16* out;
-
-  __device__ void operator()(std::int64_t four) const {
-    const philox_block words = random_block(key, static_cast<std::uint64_t>(four));
-#pragma unroll
-    for (int n = 0; n < 4; ++n)
-      if (const std::int64_t i = four * 4 + n; i < count)
-        out[i] = round_stochastic(in[i], words[n]);
+  template <class From, class To>
+  __device__ void operator()(To& out, From in) const {
+    if constexpr (std::is_same_v<From, double>)
+      out = static_cast<To>(in);
+    else
+      out = rounded<To>(static_cast<float>(in));
   }
 };
+
+struct stochastic_body {
+  __device__ void operator()(bfloat16& out, float in, std::uint32_t word) const { out = round_stochastic(in, word); }
+};
+
+constexpr int rounded_at_once = pack_size<float, bfloat16>;
 
 /// Some tensors for one launch: as many as fit into a kernel's arguments.
 constexpr int tensors_max = 64;
@@ -61,11 +45,10 @@ __global__ void round_all_kernel(tensor_list list) {
     (list.entries[middle].blocks_before <= blockIdx.x ? low : high) = middle;
   }
   const tensor_list::entry& one = list.entries[low];
-  const std::int64_t first = std::int64_t{blockIdx.x - one.blocks_before} * each_per_block + threadIdx.x;
-#pragma unroll
-  for (int n = 0; n < each_per_thread; ++n)
-    if (const std::int64_t i = first + n * each_threads; i < one.count)
-      one.out[i] = bfloat16(one.in[i]);
+  constexpr int N = rounded_at_once;
+  const std::int64_t first = (std::int64_t{blockIdx.x - one.blocks_before} * each_threads + threadIdx.x) * N;
+  if (first < one.count)
+    apply_to_pack<N>(cast_body{}, one.count, first, one.out + first, one.in + first);
 }
 
 /// Calls `use` with a null pointer to the element type.
@@ -92,7 +75,7 @@ void cuda_stream::cast(const tensor& in, const tensor& out) {
   operation op(*this, "cast", {in}, {out});
   with_float_type(in.type(), [&]<class From>(From*) {
     with_float_type(out.type(), [&]<class To>(To*) {
-      each_element(op, in.count(), cast_body<From, To>{in.data<From>(), out.mutable_data<To>()});
+      each_element(op, in.count(), cast_body{}, out.mutable_data<To>(), in.data<From>());
     });
   });
 }
@@ -100,8 +83,8 @@ void cuda_stream::cast(const tensor& in, const tensor& out) {
 void cuda_stream::round_stochastic(const random_key& key, const tensor& in, const tensor& out) {
   assert(in.count() == out.count());
   operation op(*this, "round_stochastic", {in}, {out});
-  each_element(op, ceiling(in.count(), 4),
-               stochastic_body{key, in.count(), in.data<float>(), out.mutable_data<bfloat16>()});
+  each_in_rows(op, 1, in.count(), stochastic_body{}, rows_of{out.mutable_data<bfloat16>()}, rows_of{in.data<float>()},
+               random_words{key});
 }
 
 void cuda_stream::cast_all(std::span<const tensor> in, std::span<const tensor> out) {
@@ -119,7 +102,7 @@ void cuda_stream::cast_all(std::span<const tensor> in, std::span<const tensor> o
       op.also_reads(in[i]);
       op.also_writes(out[i]);
       list.entries[list.entries_count++] = {in[i].data<float>(), out[i].mutable_data<bfloat16>(), in[i].count(), blocks};
-      blocks += static_cast<unsigned>(ceiling(in[i].count(), each_per_block));
+      blocks += static_cast<unsigned>(ceiling(in[i].count(), each_threads * rounded_at_once));
     }
     op.launch(round_all_kernel, {dim3(blocks), dim3(each_threads)}, list);
   }

@@ -7,6 +7,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #include "runtime/tensor/device.hpp"
 
@@ -24,6 +25,19 @@ __device__ T* shared_memory() {
 #else
   return static_cast<T*>(emulated_shared_memory());
 #endif
+}
+
+/// T(value), by one instruction where that rounds to bfloat16; only the bits of NaN are its own.
+template <class T>
+__device__ T rounded(float value) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    bfloat16 to;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to.bits) : "f"(value));
+    return to;
+  }
+#endif
+  return T(value);
 }
 
 /// The sum over `width` neighbouring lanes, a power of two, in each of them.

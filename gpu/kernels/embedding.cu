@@ -1,40 +1,64 @@
 #include <bit>
 #include <cassert>
 
+#include "gpu/kernels/column_sums.hpp"
 #include "gpu/kernels/each.hpp"
 
 namespace troupe::gpu {
 
 namespace {
 
+/// Operands: the row of each row's token; the row of its position, which every `time` rows come round again.
 template <class T>
-struct forward_body {
-  std::int64_t time, first_position, columns;
+struct rows_of_tokens {
+  using element = const T;
+
+  const T* table;
   const std::int32_t* tokens;
-  const T *token_table, *position_table;
-  T* y;
+  std::int64_t columns;
 
-  __device__ void operator()(std::int64_t row, std::int64_t column) const {
-    float v = float(token_table[tokens[row] * columns + column]);
-    if (position_table)
-      v += float(position_table[(first_position + row % time) * columns + column]);
-    y[row * columns + column] = T(v);
-  }
+  __device__ const T* at(std::int64_t row, std::int64_t column) const { return table + tokens[row] * columns + column; }
 };
 
 template <class T>
-struct positions_body {
-  std::int64_t rows, time, columns;
-  const T* dy;
-  float* dposition_table;
+struct rows_of_positions {
+  using element = const T;
 
-  __device__ void operator()(std::int64_t t, std::int64_t column) const {
-    float sum = 0.0f;
-    for (std::int64_t row = t; row < rows; row += time)
-      sum += float(dy[row * columns + column]);
-    dposition_table[t * columns + column] += sum;
+  const T* table;
+  std::int64_t time, columns;
+
+  __device__ const T* at(std::int64_t row, std::int64_t column) const { return table + row % time * columns + column; }
+};
+
+struct row_body {
+  template <class T>
+  __device__ void operator()(T& y, T token) const {
+    y = token;
   }
 };
+
+struct sum_of_rows_body {
+  template <class T>
+  __device__ void operator()(T& y, T token, T position) const {
+    y = rounded<T>(float(token) + float(position));
+  }
+};
+
+/// A thread for each position and pack of columns.
+template <class T>
+__global__ void add_positions_kernel(std::int64_t rows, std::int64_t time, std::int64_t columns, const T* dy,
+                                     float* dtable) {
+  constexpr int N = pack_size<T>;
+  const std::int64_t packs = ceiling(columns, N), index = std::int64_t{blockIdx.x} * each_threads + threadIdx.x;
+  const std::int64_t t = index / packs, column = index % packs * N;
+  if (t >= min(time, rows))
+    return;
+  const part of = part_of_row<N>(columns, column, are_aligned(dy, dtable) && columns % N == 0);
+  pack<float, N> sums{};
+  for (std::int64_t row = t; row < rows; row += time)
+    add(sums, load<N>(dy + row * columns + column, of));
+  add_to(dtable + t * columns + column, sums, of);
+}
 
 // -- rows by token ---------------------------------------------------------------
 //
@@ -97,26 +121,67 @@ void sort(const operation& op, std::int64_t count, std::uint64_t* keys) {
   op.launch(sort_chunks_kernel, chunks, 2, chunk, keys);
   for (std::int64_t size = 2 * chunk; size <= count; size *= 2) {
     for (std::int64_t stride = size / 2; stride >= chunk; stride /= 2)
-      each_element(op, count / 2, compare_body{stride, size, keys});
+      each_index(op, count / 2, compare_body{stride, size, keys});
     op.launch(sort_chunks_kernel, chunks, size, size, keys);
   }
 }
 
-constexpr unsigned columns_per_block = 128;
+/// Sorted rows are cut into lengths of so many, whatever their tokens, and a block adds those of one: so no token,
+/// however frequent, is one block's alone.
+constexpr std::int64_t length = 32;
 
-/// A block for each sorted row and some columns: the first of a token's rows adds them all.
+__device__ inline std::int64_t token_at(const std::uint64_t* keys, std::int64_t at) {
+  return static_cast<std::int64_t>(keys[at] >> 32);
+}
+
+/// Whether the first token of a length has rows in the one before.
+__device__ inline bool goes_on(const std::uint64_t* keys, std::int64_t which) {
+  return which > 0 && token_at(keys, which * length - 1) == token_at(keys, which * length);
+}
+
+/// A block for each length: adds what begins there to the table; the sum of a token that goes on there is a row of
+/// `parts`.
 template <class T>
 __global__ void add_rows_kernel(std::int64_t rows, std::int64_t columns, const std::uint64_t* keys, const T* dy,
-                                float* dtable) {
-  const std::int64_t column = std::int64_t{blockIdx.y} * columns_per_block + threadIdx.x;
-  std::int64_t at = blockIdx.x;
-  const std::uint64_t token = keys[at] >> 32;
-  if (column >= columns || (at > 0 && keys[at - 1] >> 32 == token))
+                                float* dtable, float* parts) {
+  constexpr int N = pack_size<T>;
+  const std::int64_t first = blockIdx.x * length, last = min(rows, first + length);
+  const bool aligned = are_aligned(dy, dtable) && columns % N == 0;
+  each_own_pack<N>(columns, aligned, [&](std::int64_t column, part of) {
+    pack<float, N> sums{};
+    bool is_rest = goes_on(keys, blockIdx.x);
+    for (std::int64_t at = first; at < last; ++at) {
+      const std::int64_t token = token_at(keys, at), row = static_cast<std::int64_t>(keys[at] & 0xffffffffu);
+      add(sums, load<N>(dy + row * columns + column, of));
+      if (at + 1 < last && token_at(keys, at + 1) == token)
+        continue;
+      if (is_rest)
+        store<N>(parts + blockIdx.x * columns + column, sums, of);
+      else
+        add_to(dtable + token * columns + column, sums, of);
+      sums = {};
+      is_rest = false;
+    }
+  });
+}
+
+/// A block for each length and some columns: where a token goes on for the first time, its parts are added to the table.
+__global__ void add_rests_kernel(std::int64_t rows, std::int64_t columns, const std::uint64_t* keys, const float* parts,
+                                 float* dtable) {
+  const std::int64_t first = blockIdx.x + 1, token = token_at(keys, first * length);
+  if (!goes_on(keys, first) || (goes_on(keys, first - 1) && token_at(keys, (first - 1) * length) == token))
     return;
-  float sum = 0.0f;
-  for (; at < rows && keys[at] >> 32 == token; ++at)
-    sum += float(dy[static_cast<std::int64_t>(keys[at] & 0xffffffffu) * columns + column]);
-  dtable[static_cast<std::int64_t>(token) * columns + column] += sum;
+  std::int64_t last = first + 1, end = ceiling(rows, length);  // of the lengths that begin with the token
+  while (last < end) {
+    const std::int64_t middle = (last + end) / 2;
+    if (token_at(keys, middle * length) == token)
+      last = middle + 1;
+    else
+      end = middle;
+  }
+  sum_own_columns(parts + first * columns, last - first, columns, blockIdx.y, [&](std::int64_t column, float sum) {
+    dtable[token * columns + column] += sum;
+  });
 }
 
 }  // namespace
@@ -127,9 +192,13 @@ void cuda_stream::embedding_forward(const tensor& tokens, std::int64_t time, std
   assert(y.count() == rows * columns);
   operation op(*this, "embedding_forward", {tokens, token_table, position_table}, {y});
   with_element(op, y, [&]<class T>(T) {
-    each_in_rows(op, rows, columns,
-                 forward_body<T>{time, first_position, columns, tokens.data<std::int32_t>(), token_table.data<T>(),
-                                 data_or_null<T>(position_table), y.mutable_data<T>()});
+    const rows_of out{y.mutable_data<T>(), columns};
+    const rows_of_tokens<T> token{token_table.data<T>(), tokens.data<std::int32_t>(), columns};
+    if (position_table)
+      each_in_rows(op, rows, columns, sum_of_rows_body{}, out, token,
+                   rows_of_positions<T>{position_table.data<T>() + first_position * columns, time, columns});
+    else
+      each_in_rows(op, rows, columns, row_body{}, out, token);
   });
 }
 
@@ -142,19 +211,23 @@ void cuda_stream::embedding_backward(const tensor& tokens, std::int64_t time, co
     const auto padded = std::max(chunk, static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(rows))));
     const tensor memory = op.scratch(dtype::int64, padded);
     auto* const keys = reinterpret_cast<std::uint64_t*>(memory.mutable_data<std::int64_t>());
-    each_element(op, padded, keys_body{rows, tokens.data<std::int32_t>(), keys});
+    each_index(op, padded, keys_body{rows, tokens.data<std::int32_t>(), keys});
     sort(op, padded, keys);
+    const auto lengths = ceiling(rows, length);
+    const tensor parts = op.scratch(lengths * columns);
     with_element(op, dy, [&]<class T>(T) {
-      op.launch(add_rows_kernel<T>,
-                {dim3(static_cast<unsigned>(rows), static_cast<unsigned>(ceiling(columns, columns_per_block))),
-                 dim3(columns_per_block)},
-                rows, columns, keys, dy.data<T>(), dtoken_table.mutable_data<float>());
+      op.launch(add_rows_kernel<T>, {dim3(static_cast<unsigned>(lengths)), dim3(threads_of_row<pack_size<T>>(columns))},
+                rows, columns, keys, dy.data<T>(), dtoken_table.mutable_data<float>(), parts.mutable_data<float>());
     });
+    const dim3 rests(static_cast<unsigned>(lengths - 1), static_cast<unsigned>(ceiling(columns, sum_columns<float>)));
+    op.launch(add_rests_kernel, {rests, dim3(sum_threads)}, rows, columns, keys, parts.data<float>(),
+              dtoken_table.mutable_data<float>());
   }
   if (dposition_table)
     with_element(op, dy, [&]<class T>(T) {
-      each_in_rows(op, std::min(time, rows), columns,
-                   positions_body<T>{rows, time, columns, dy.data<T>(), dposition_table.mutable_data<float>()});
+      const auto packs = std::min(time, rows) * ceiling(columns, pack_size<T>);
+      op.launch(add_positions_kernel<T>, {dim3(static_cast<unsigned>(ceiling(packs, each_threads))), dim3(each_threads)},
+                rows, time, columns, dy.data<T>(), dposition_table.mutable_data<float>());
     });
 }
 

@@ -6,29 +6,19 @@ namespace troupe::gpu {
 
 namespace {
 
-template <class T>
 struct bias_body {
-  std::int64_t columns;
-  const T* bias;
-  T* y;
-
-  __device__ void operator()(std::int64_t row, std::int64_t column) const {
-    const std::int64_t i = row * columns + column;
-    y[i] = T(float(y[i]) + float(bias[column]));
+  template <class T>
+  __device__ void operator()(T& y, T product, T bias) const {
+    y = rounded<T>(float(product) + float(bias));
   }
 };
 
-template <class T, class Function>
+template <class Function>
 struct bias_and_activation_body {
-  std::int64_t columns;
-  const T* bias;
-  T *pre, *y;
-
-  __device__ void operator()(std::int64_t row, std::int64_t column) const {
-    const std::int64_t i = row * columns + column;
-    if (bias)
-      pre[i] = T(float(pre[i]) + float(bias[column]));
-    y[i] = T(Function::value(float(pre[i])));
+  template <class T>
+  __device__ void operator()(T& pre, T& y, T product, T bias) const {
+    pre = rounded<T>(float(product) + float(bias));
+    y = rounded<T>(Function::value(float(pre)));
   }
 };
 
@@ -37,7 +27,9 @@ struct bias_and_activation_body {
 void add_bias(const operation& op, std::int64_t rows, const tensor& bias, const tensor& y) {
   const auto columns = y.count() / rows;
   with_element(op, y, [&]<class T>(T) {
-    each_in_rows(op, rows, columns, bias_body<T>{columns, bias.data<T>(), y.mutable_data<T>()});
+    T* const out = y.mutable_data<T>();
+    each_in_rows(op, rows, columns, bias_body{}, rows_of{out, columns}, rows_of<const T>{out, columns},
+                 rows_of{bias.data<T>()});
   });
 }
 
@@ -46,9 +38,12 @@ void add_bias_and_activate(const operation& op, activation kind, std::int64_t ro
   const auto columns = y.count() / rows;
   with_element(op, y, [&]<class T>(T) {
     with_activation(kind, [&]<class Function>(Function) {
-      each_in_rows(op, rows, columns,
-                   bias_and_activation_body<T, Function>{columns, data_or_null<T>(bias), pre.mutable_data<T>(),
-                                                         y.mutable_data<T>()});
+      T *const in = pre.mutable_data<T>(), *const out = y.mutable_data<T>();
+      if (bias)
+        each_in_rows(op, rows, columns, bias_and_activation_body<Function>{}, rows_of{in, columns},
+                     rows_of{out, columns}, rows_of<const T>{in, columns}, rows_of{bias.data<T>()});
+      else
+        each_element(op, y.count(), activation_body<Function>{}, out, pre.data<T>());
     });
   });
 }

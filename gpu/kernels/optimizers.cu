@@ -11,65 +11,54 @@ namespace {
 
 struct adamw_body {
   float scale, keep1, take1, keep2, take2, rate, epsilon, decay;
-  const float *gradient, *parameter, *first, *second;
-  float *parameter_out, *first_out, *second_out;
 
-  __device__ void operator()(std::int64_t i) const {
-    const float slope = gradient[i] * scale;
-    const float moment = first[i] * keep1 + slope * take1;
-    const float square = second[i] * keep2 + slope * slope * take2;
-    first_out[i] = moment;
-    second_out[i] = square;
-    parameter_out[i] = parameter[i] * decay - moment * rate / (sqrtf(square) + epsilon);
+  __device__ void operator()(float& parameter_out, float& first_out, float& second_out, float gradient, float parameter,
+                             float first, float second) const {
+    const float slope = gradient * scale;
+    first_out = first * keep1 + slope * take1;
+    second_out = second * keep2 + slope * slope * take2;
+    parameter_out = parameter * decay - first_out * rate / (sqrtf(second_out) + epsilon);
   }
 };
 
 struct sgd_body {
   float scale, decay, momentum, rate;
   bool nesterov;
-  const float *gradient, *parameter, *velocity;
-  float *parameter_out, *velocity_out;
 
-  __device__ void operator()(std::int64_t i) const {
-    const float value = parameter[i];
-    float step = gradient[i] * scale + value * decay;
-    if (velocity) {
-      const float speed = velocity[i] * momentum + step;
-      velocity_out[i] = speed;
-      step = nesterov ? step + speed * momentum : speed;
-    }
-    parameter_out[i] = value - step * rate;
+  __device__ void operator()(float& parameter_out, float gradient, float parameter) const {
+    parameter_out = parameter - (gradient * scale + parameter * decay) * rate;
+  }
+  __device__ void operator()(float& parameter_out, float& velocity_out, float gradient, float parameter,
+                             float velocity) const {
+    const float step = gradient * scale + parameter * decay;
+    velocity_out = velocity * momentum + step;
+    parameter_out = parameter - (nesterov ? step + velocity_out * momentum : velocity_out) * rate;
   }
 };
 
 struct lion_body {
   float scale, keep1, take1, keep2, take2, rate, decay;
-  const float *gradient, *parameter, *moment;
-  float *parameter_out, *moment_out;
 
-  __device__ void operator()(std::int64_t i) const {
-    const float slope = gradient[i] * scale, before = moment[i];
-    const float blend = before * keep1 + slope * take1;
+  __device__ void operator()(float& parameter_out, float& moment_out, float gradient, float parameter,
+                             float moment) const {
+    const float slope = gradient * scale, blend = moment * keep1 + slope * take1;
     const float sign = static_cast<float>(blend > 0.0f) - static_cast<float>(blend < 0.0f);
-    parameter_out[i] = parameter[i] * decay - sign * rate;
-    moment_out[i] = before * keep2 + slope * take2;
+    parameter_out = parameter * decay - sign * rate;
+    moment_out = moment * keep2 + slope * take2;
   }
 };
 
 struct compensation_body {
   float strength, keep, take, scale;
-  const float *gradient, *now, *then;
-  float *mean_square, *out;
 
-  __device__ void operator()(std::int64_t i) const {
-    const float slope = gradient[i] * scale;
-    float pull = slope * slope * strength * (now[i] - then[i]);
-    if (mean_square) {
-      const float square = mean_square[i] * keep + slope * slope * take;
-      mean_square[i] = square;
-      pull /= sqrtf(square + 1e-7f);
-    }
-    out[i] = slope + pull;
+  __device__ void operator()(float& out, float gradient, float now, float then) const {
+    const float slope = gradient * scale;
+    out = slope + slope * slope * strength * (now - then);
+  }
+  __device__ void operator()(float& out, float& square_out, float gradient, float now, float then, float square) const {
+    const float slope = gradient * scale;
+    square_out = square * keep + slope * slope * take;
+    out = slope + slope * slope * strength * (now - then) / sqrtf(square_out + 1e-7f);
   }
 };
 
@@ -90,21 +79,24 @@ void cuda_stream::adamw(const adamw_options& options, const tensor& gradient, co
                           static_cast<float>(1.0 - options.beta2),
                           static_cast<float>(options.learning_rate * std::sqrt(bias2) / bias1),
                           static_cast<float>(options.epsilon * std::sqrt(bias2)),
-                          static_cast<float>(1.0 - options.learning_rate * options.weight_decay),
-                          gradient.data<float>(), parameter.data<float>(), first_moment.data<float>(),
-                          second_moment.data<float>(), parameter_out.mutable_data<float>(),
-                          first_moment_out.mutable_data<float>(), second_moment_out.mutable_data<float>()});
+                          static_cast<float>(1.0 - options.learning_rate * options.weight_decay)},
+               parameter_out.mutable_data<float>(), first_moment_out.mutable_data<float>(),
+               second_moment_out.mutable_data<float>(), gradient.data<float>(), parameter.data<float>(),
+               first_moment.data<float>(), second_moment.data<float>());
 }
 
 void cuda_stream::sgd(const sgd_options& options, const tensor& gradient, const tensor& parameter,
                       const tensor& velocity, const tensor& parameter_out, const tensor& velocity_out) {
   assert(gradient.count() == parameter.count() && (!velocity || velocity_out));
   operation op(*this, "sgd", {gradient, parameter, velocity}, {parameter_out, velocity_out});
-  each_element(op, gradient.count(),
-               sgd_body{static_cast<float>(options.gradient_scale), static_cast<float>(options.weight_decay),
-                        static_cast<float>(options.momentum), static_cast<float>(options.learning_rate),
-                        options.nesterov, gradient.data<float>(), parameter.data<float>(), data_or_null(velocity),
-                        parameter_out.mutable_data<float>(), mutable_or_null(velocity_out)});
+  const sgd_body body{static_cast<float>(options.gradient_scale), static_cast<float>(options.weight_decay),
+                      static_cast<float>(options.momentum), static_cast<float>(options.learning_rate), options.nesterov};
+  if (velocity)
+    each_element(op, gradient.count(), body, parameter_out.mutable_data<float>(), velocity_out.mutable_data<float>(),
+                 gradient.data<float>(), parameter.data<float>(), velocity.data<float>());
+  else
+    each_element(op, gradient.count(), body, parameter_out.mutable_data<float>(), gradient.data<float>(),
+                 parameter.data<float>());
 }
 
 void cuda_stream::lion(const lion_options& options, const tensor& gradient, const tensor& parameter,
@@ -115,9 +107,9 @@ void cuda_stream::lion(const lion_options& options, const tensor& gradient, cons
                lion_body{static_cast<float>(options.gradient_scale), static_cast<float>(options.beta1),
                          static_cast<float>(1.0 - options.beta1), static_cast<float>(options.beta2),
                          static_cast<float>(1.0 - options.beta2), static_cast<float>(options.learning_rate),
-                         static_cast<float>(1.0 - options.learning_rate * options.weight_decay),
-                         gradient.data<float>(), parameter.data<float>(), moment.data<float>(),
-                         parameter_out.mutable_data<float>(), moment_out.mutable_data<float>()});
+                         static_cast<float>(1.0 - options.learning_rate * options.weight_decay)},
+               parameter_out.mutable_data<float>(), moment_out.mutable_data<float>(), gradient.data<float>(),
+               parameter.data<float>(), moment.data<float>());
 }
 
 void cuda_stream::compensate_delay(double lambda, double decay, double gradient_scale, const tensor& gradient,
@@ -125,11 +117,14 @@ void cuda_stream::compensate_delay(double lambda, double decay, double gradient_
                                    const tensor& out) {
   assert(gradient.count() == now.count() && now.count() == then.count() && out.count() == now.count());
   operation op(*this, "compensate_delay", {gradient, now, then}, {mean_square, out});
-  each_element(op, gradient.count(),
-               compensation_body{static_cast<float>(lambda), static_cast<float>(decay),
-                                 static_cast<float>(1.0 - decay), static_cast<float>(gradient_scale),
-                                 gradient.data<float>(), now.data<float>(), then.data<float>(),
-                                 mutable_or_null(mean_square), out.mutable_data<float>()});
+  const compensation_body body{static_cast<float>(lambda), static_cast<float>(decay), static_cast<float>(1.0 - decay),
+                               static_cast<float>(gradient_scale)};
+  if (mean_square)
+    each_element(op, gradient.count(), body, out.mutable_data<float>(), mean_square.mutable_data<float>(),
+                 gradient.data<float>(), now.data<float>(), then.data<float>(), mean_square.data<float>());
+  else
+    each_element(op, gradient.count(), body, out.mutable_data<float>(), gradient.data<float>(), now.data<float>(),
+                 then.data<float>());
 }
 
 }  // namespace troupe::gpu

@@ -1,7 +1,10 @@
 #include <algorithm>
+#include <array>
 #include <cassert>
+#include <utility>
 
-#include "gpu/kernels/column_parts.hpp"
+#include "gpu/kernels/column_sums.hpp"
+#include "gpu/kernels/each.hpp"
 
 /// Sums are of two stages: as many parts as follow from the extent alone, then those in order. So the same bits come out
 /// every time, and no atomics are needed.
@@ -24,9 +27,16 @@ struct itself {
 
 template <class Term>
 __global__ void sum_parts_kernel(std::int64_t count, const float* x, double* parts) {
+  constexpr int N = pack_size<float>;
+  const bool aligned = are_aligned(x);
   double sum = 0.0;
-  for (std::int64_t i = std::int64_t{blockIdx.x} * threads + threadIdx.x; i < count; i += std::int64_t{gridDim.x} * threads)
-    sum += Term::of(x[i]);
+  for (std::int64_t i = (std::int64_t{blockIdx.x} * threads + threadIdx.x) * N; i < count;
+       i += std::int64_t{gridDim.x} * threads * N) {
+    const pack<float, N> terms = load<N>(x + i, part_of_row<N>(count, i, aligned));
+#pragma unroll
+    for (int n = 0; n < N; ++n)
+      sum += Term::of(terms[n]);
+  }
   sum = block_sum(sum);
   if (threadIdx.x == 0)
     parts[blockIdx.x] = sum;
@@ -53,33 +63,17 @@ void sum_in_double(operation& op, const tensor& x, const tensor& out) {
 constexpr std::size_t terms_max = 8;
 
 struct sum_body {
-  int count;
-  const float* in[terms_max];
-  float* out;
-
-  __device__ void operator()(std::int64_t i) const {
-    float total = in[0][i];
-    for (int n = 1; n < count; ++n)
-      total += in[n][i];
-    out[i] = total;
+  template <class... Terms>
+  __device__ void operator()(float& out, float first, Terms... rest) const {
+    out = first;
+    ((out += rest), ...);
   }
 };
 
-// Column sums: blocks of rows in parallel, a thread for each column.
-constexpr std::int64_t column_blocks_max = 64;
-constexpr std::int64_t column_block_rows_min = 32;
-
-template <class T>
-__global__ void column_parts_kernel(std::int64_t rows, std::int64_t columns, std::int64_t block_rows, const T* in,
-                                    float* parts) {
-  const std::int64_t column = std::int64_t{blockIdx.x} * threads + threadIdx.x;
-  if (column >= columns)
-    return;
-  const std::int64_t first = blockIdx.y * block_rows, last = min(rows, first + block_rows);
-  float sum = 0.0f;
-  for (std::int64_t r = first; r < last; ++r)
-    sum += float(in[r * columns + column]);
-  parts[blockIdx.y * columns + column] = sum;
+/// out = in[0] + in[1] + ..., of as many as there are indices.
+template <std::size_t... index>
+void sum_terms(const operation& op, std::span<const float* const> in, const tensor& out, std::index_sequence<index...>) {
+  each_element(op, out.count(), sum_body{}, out.mutable_data<float>(), in[index]...);
 }
 
 }  // namespace
@@ -94,15 +88,17 @@ void cuda_stream::sum(std::span<const tensor> in, const tensor& out, const tenso
     }
     op.also_writes(out);
     // `out` may be the first term: what follows the first round adds to it.
-    for (std::size_t first = 0; first < in.size();) {
-      sum_body body{};
-      if (first > 0)
-        body.in[body.count++] = out.data<float>();
-      for (; first < in.size() && body.count < static_cast<int>(terms_max); ++first)
-        body.in[body.count++] = in[first].data<float>();
-      body.out = out.mutable_data<float>();
-      if (body.count > 1 || body.in[0] != body.out)
-        each_element(op, out.count(), body);
+    std::array<const float*, terms_max> terms;
+    for (std::size_t next = 0; next < in.size();) {
+      std::size_t count = 0;
+      if (next > 0)
+        terms[count++] = out.data<float>();
+      while (next < in.size() && count < terms_max)
+        terms[count++] = in[next++].data<float>();
+      if (count > 1 || terms[0] != out.data<float>())
+        [&]<std::size_t... below>(std::index_sequence<below...>) {
+          ((count == below + 1 ? sum_terms(op, terms, out, std::make_index_sequence<below + 1>()) : void()), ...);
+        }(std::make_index_sequence<terms_max>());
     }
   }
   if (sum_of_squares)
@@ -121,15 +117,7 @@ void cuda_stream::sum_elements(const tensor& x, const tensor& out) {
 
 void cuda_stream::add_column_sums(const tensor& in, std::int64_t rows, std::int64_t columns, const tensor& column_sums) {
   operation op(*this, "add_column_sums", {in}, {column_sums});
-  const auto block_rows = std::max(column_block_rows_min, ceiling(rows, column_blocks_max));
-  const auto parts_count = ceiling(rows, block_rows);
-  const tensor parts = op.scratch(parts_count * columns);
-  with_element(op, in, [&]<class T>(T) {
-    op.launch(column_parts_kernel<T>,
-              {dim3(static_cast<unsigned>(ceiling(columns, threads)), static_cast<unsigned>(parts_count)), dim3(threads)},
-              rows, columns, block_rows, in.data<T>(), parts.mutable_data<float>());
-  });
-  add_column_parts(op, parts.data<float>(), parts_count, columns, column_sums);
+  with_element(op, in, [&]<class T>(T) { add_columns(op, in.data<T>(), rows, columns, column_sums); });
 }
 
 }  // namespace troupe::gpu

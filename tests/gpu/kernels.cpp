@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "runtime/tensor/device_module.hpp"
 #include "tests/runtime/tensor/kernel_run.hpp"
@@ -67,7 +68,7 @@ TEST_CASE("attention in bfloat16 multiplies on the matrix units where heads suit
     }
 }
 
-TEST_CASE("tensors that are cast together are cast as each alone, whatever their sizes and number") {
+TEST_CASE("tensors that are cast together are cast as each alone, whatever their sizes, places and number") {
   const auto on = gpu_stream(precision_kind::bfloat16);
   dice roll(3, scale::medium);
   std::vector<tensor> in, out;
@@ -75,8 +76,10 @@ TEST_CASE("tensors that are cast together are cast as each alone, whatever their
     const tensor host = make_host_tensor(dtype::float32, {i % 10 == 9 ? 0 : roll.count()});
     for (float& each : host.mutable_elements<float>())
       each = static_cast<float>(roll.normal());
-    in.push_back(on->to_device(host));
-    out.push_back(on->allocate(host.shape()));
+    const std::int64_t beside = i % 3 == 0 || host.count() == 0 ? 0 : i % 5 % host.count();  // elements left out
+    const shape rest{host.count() - beside};
+    in.push_back(on->to_device(host).slice(i % 2 == 0 ? beside : 0, rest));
+    out.push_back(on->allocate(host.shape()).slice(beside, rest));
   }
   on->cast_all(in, out);
   for (std::size_t i = 0; i < in.size(); ++i) {
@@ -91,7 +94,14 @@ TEST_CASE("kernels agree at extents beyond what one block or one round takes") {
   const auto on = gpu_stream();
   dice roll(1, scale::medium);
   check_agreement(embedding(roll, 3, 1031, 5, 50), *on);                // rows are sorted in several chunks
+  check_agreement(embedding(roll, 2, 700, 50, 1), *on);                 // one token has all rows
+  check_agreement(embedding(roll, 3, 301, 9, 2), *on);
   check_agreement(linear_cross_entropy(roll, 4201, 1, 4111), *on);      // logits in several chunks
+  for (const std::int64_t columns : {4104, 6152, 12301})                // more columns than a block keeps at once
+    for (int variant = 0; variant < 4; ++variant) {
+      check_agreement(layer_norm(roll, {5, columns}), *on);
+      check_agreement(rms_norm(roll, {5, columns}), *on);
+    }
   std::vector<tensor> terms;
   for (int i = 0; i < 19; ++i) {
     const tensor host = make_host_tensor(dtype::float32, {3});
@@ -103,23 +113,67 @@ TEST_CASE("kernels agree at extents beyond what one block or one round takes") {
   CHECK(on->to_host(terms[0]).data<float>()[2] == 171.0f);
 }
 
-TEST_CASE("the rows of a token are added in their order, each token's by one block") {
+TEST_CASE("the rows of a token are added in their order, in lengths of sorted rows") {
   const auto on = gpu_stream();
-  constexpr std::int64_t rows = 3093, vocabulary = 50;  // several chunks of what one block sorts
+  constexpr std::int64_t rows = 3093, vocabulary = 50, length = 32;  // several chunks of what one block sorts
   dice roll(2, scale::medium);
   const tensor tokens = make_host_tensor(dtype::int32, {rows}), dy = make_host_tensor(dtype::float32, {rows, 1});
-  std::vector<float> expected(vocabulary, 0.0f);
+  std::vector<std::vector<float>> terms(vocabulary);
   for (std::int64_t r = 0; r < rows; ++r) {
     const auto token = roll.below(vocabulary);
     tokens.mutable_data<std::int32_t>()[r] = static_cast<std::int32_t>(token);
     dy.mutable_data<float>()[r] = static_cast<float>(roll.normal());
-    expected[static_cast<std::size_t>(token)] += dy.data<float>()[r];
+    terms[static_cast<std::size_t>(token)].push_back(dy.data<float>()[r]);
+  }
+  std::vector<float> expected;
+  std::int64_t at = 0;
+  for (const auto& own : terms) {
+    std::vector<float> sums;  // where the token begins, and of the lengths that it goes on in
+    for (const float term : own) {
+      if (sums.empty() || at % length == 0)
+        sums.push_back(0.0f);
+      sums.back() += term;
+      ++at;
+    }
+    expected.push_back(sums[0] + std::accumulate(sums.begin() + 1, sums.end(), 0.0f));
   }
   const tensor sums = on->allocate({vocabulary, 1});
   on->zero(sums);
   on->embedding_backward(on->to_device(tokens), rows, on->to_device(dy), sums, {});
   const tensor found = on->to_host(sums);
   CHECK(std::ranges::equal(found.elements<float>(), expected));
+}
+
+TEST_CASE("bits do not depend on where tensors begin") {
+  for (const auto precision : {precision_kind::float32, precision_kind::bfloat16}) {
+    const auto on = gpu_stream(precision);
+    const auto check = [&](const std::string& name, kernel_case k) {
+      // Products, and attention, may take another way there.
+      if (name.starts_with("matmul") || name.starts_with("attention") || name.starts_with("linear"))
+        return;
+      std::vector<written> forward[2], backward[2];
+      for (const bool anywhere : {false, true}) {
+        for (argument& each : k.arguments)
+          each.begins_anywhere = anywhere;
+        forward[anywhere] = run_forward(k, *on);
+        if (!k.backward)
+          continue;
+        complete(k, *on);
+        backward[anywhere] = run_backward(k, *on);
+      }
+      CHECK(same_bytes(forward[0], forward[1]));
+      CHECK(same_bytes(backward[0], backward[1]));
+    };
+    for_each_case(scale::whole, 4, check, activation_kernels());
+    if (precision == precision_kind::float32)
+      for_each_case(scale::whole, 4, check, all_kernels());
+    for_each_seed(4, [&](std::uint64_t seed) {
+      dice roll(seed, scale::whole);
+      check("layer_norm", layer_norm(roll, {9, 1600}));
+      check("rms_norm", rms_norm(roll, {3, 24584}));
+      check("embedding", embedding(roll, 2, 150, 48, 3));
+    });
+  }
 }
 
 TEST_CASE("exponentials of great scores and logits do not overflow") {

@@ -195,6 +195,13 @@ void __syncthreads() {
 
 void* emulated_shared_memory() { return block.shared.data(); }
 
+void emulated_access(const void* address, std::size_t size) {
+  const auto* own = block.fibers[block.current].stack.get();
+  const bool in_registers = address >= own && address < own + troupe::emulator::stack_bytes;
+  if (!in_registers && reinterpret_cast<std::uintptr_t>(address) % size != 0)
+    troupe::emulator::die("an access of %zu bytes at %p, which is no multiple of that", size, address);
+}
+
 unsigned emulated_lane() { return block.current % troupe::emulator::lanes; }
 
 namespace {

@@ -16,6 +16,7 @@ std::int64_t dice::extent() {
   switch (size_) {
     case scale::small: return pick({1, 2, 3, 4, 5, 7});
     case scale::medium: return pick({1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 33, 47, 64, 65, 97, 130});
+    case scale::whole: return pick({8, 16, 24, 64, 96, 128, 136});
     case scale::large: return pick({64, 96, 127, 130, 161});
   }
   return 1;
@@ -33,6 +34,7 @@ std::int64_t dice::count() {
   switch (size_) {
     case scale::small: return 1 + below(40);
     case scale::medium: return coin() ? 1 + below(70) : 1 + below(20000);
+    case scale::whole: return 8 * (1 + below(2500));
     case scale::large: return 100000 + below(300000);
   }
   return 1;

@@ -31,6 +31,7 @@ namespace troupe::tests {
 enum class scale : std::uint8_t {
   small,   ///< for finite differences: a handful of elements
   medium,  ///< for comparison with plain loops: across the edges of vectors and tiles
+  whole,   ///< likewise, in multiples of vectors
   large,   ///< for threads: enough that a kernel splits its work
 };
 
@@ -173,7 +174,9 @@ std::vector<named_kernel> activation_kernels();
 /// Attention at a given geometry. `anywhere`: its tensors begin at any element, not where memory of their own would.
 kernel_case attention(dice& roll, const attention_shape& geometry, double dropout, bool anywhere);
 
-/// An embedding, and the loss, at given extents.
+/// Normalisations, an embedding, and the loss, at given extents.
+kernel_case layer_norm(dice& roll, const shape& rows);
+kernel_case rms_norm(dice& roll, const shape& rows);
 kernel_case embedding(dice& roll, std::int64_t batch, std::int64_t time, std::int64_t channels, std::int64_t vocabulary);
 kernel_case linear_cross_entropy(dice& roll, std::int64_t rows, std::int64_t channels, std::int64_t vocabulary);
 

@@ -11,8 +11,7 @@ struct norm_arguments {
   slot x, delta, weight, residual, y;
   double epsilon;
 
-  norm_arguments(kernel_case& k, dice& roll) {
-    const shape rows{roll.coin() ? roll.extent() : roll.long_extent(), std::max<std::int64_t>(roll.extent(), 2)};
+  norm_arguments(kernel_case& k, dice& roll, const shape& rows) {
     // Of two elements nothing but their order would be left, and no gradient to compare.
     epsilon = rows.back() == 2 ? 1.0 : 1e-5;
     x = k.input(rows);
@@ -37,12 +36,18 @@ struct norm_arguments {
   tensor residual_out(const tensors& t) const { return delta ? t[residual] : tensor(); }
 };
 
-kernel_case layer_norm(dice& roll) {
+shape random_rows(dice& roll) {
+  const auto rows = roll.coin() ? roll.extent() : roll.long_extent();
+  return {rows, std::max<std::int64_t>(roll.extent(), 2)};
+}
+
+}  // namespace
+
+kernel_case layer_norm(dice& roll, const shape& rows) {
   kernel_case k(roll);
-  const norm_arguments n(k, roll);
-  const auto rows = k[n.x].extents[0];
-  const slot bias = roll.coin() ? k.parameter({k[n.x].extents.back()}) : slot();
-  const slot mean = k.saved({rows}), rstd = k.saved({rows});
+  const norm_arguments n(k, roll, rows);
+  const slot bias = roll.coin() ? k.parameter({rows.back()}) : slot();
+  const slot mean = k.saved({rows[0]}), rstd = k.saved({rows[0]});
   k.forward = [=](stream& s, const tensors& t) {
     n.pass_by(s, t);
     s.layer_norm_forward(t[n.x], t[n.delta], t[n.weight], t[bias], n.epsilon, n.residual_out(t), t[n.y], t[mean],
@@ -55,10 +60,10 @@ kernel_case layer_norm(dice& roll) {
   return k;
 }
 
-kernel_case rms_norm(dice& roll) {
+kernel_case rms_norm(dice& roll, const shape& rows) {
   kernel_case k(roll);
-  const norm_arguments n(k, roll);
-  const slot rstd = k.saved({k[n.x].extents[0]});
+  const norm_arguments n(k, roll, rows);
+  const slot rstd = k.saved({rows[0]});
   k.forward = [=](stream& s, const tensors& t) {
     n.pass_by(s, t);
     s.rms_norm_forward(t[n.x], t[n.delta], t[n.weight], n.epsilon, n.residual_out(t), t[n.y], t[rstd]);
@@ -69,10 +74,9 @@ kernel_case rms_norm(dice& roll) {
   return k;
 }
 
-}  // namespace
-
 std::vector<named_kernel> normalization_kernels() {
-  return {{"layer_norm", layer_norm}, {"rms_norm", rms_norm}};
+  return {{"layer_norm", [](dice& roll) { return layer_norm(roll, random_rows(roll)); }},
+          {"rms_norm", [](dice& roll) { return rms_norm(roll, random_rows(roll)); }}};
 }
 
 }  // namespace troupe::tests

@@ -28,6 +28,25 @@ struct uint3 {
   unsigned x = 0, y = 0, z = 0;
 };
 
+/// Vectors that move by one access each. Not aligned as CUDA's are, so that the compiler believes nothing of addresses,
+/// which every move checks.
+void emulated_access(const void* address, std::size_t size);
+template <std::size_t count>
+struct emulated_vector {
+  unsigned words[count];
+
+  emulated_vector() = default;
+  emulated_vector(const emulated_vector& from) { *this = from; }
+  emulated_vector& operator=(const emulated_vector& from) {
+    emulated_access(&from, sizeof words);
+    emulated_access(this, sizeof words);
+    std::memcpy(words, from.words, sizeof words);
+    return *this;
+  }
+};
+using uint2 = emulated_vector<2>;
+using uint4 = emulated_vector<4>;
+
 /// Of the thread that runs now.
 extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;

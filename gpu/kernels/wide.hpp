@@ -64,13 +64,32 @@ __device__ pack<T, N> load(const T* from, part of) {
   return to;
 }
 
+// One access, by name: the compiler takes some apart that are written as assignments.
+__device__ inline void store_word(uint4* to, const uint4& word) {
+#if defined(__CUDA_ARCH__)
+  asm volatile("st.v4.b32 [%0], {%1, %2, %3, %4};"
+               :
+               : "l"(to), "r"(word.x), "r"(word.y), "r"(word.z), "r"(word.w)
+               : "memory");
+#else
+  *to = word;
+#endif
+}
+__device__ inline void store_word(uint2* to, const uint2& word) {
+#if defined(__CUDA_ARCH__)
+  asm volatile("st.v2.b32 [%0], {%1, %2};" : : "l"(to), "r"(word.x), "r"(word.y) : "memory");
+#else
+  *to = word;
+#endif
+}
+
 template <int N, class T>
 __device__ void store(T* to, const pack<T, N>& from, part of) {
   using word = access<T, N>;
   if (of.whole) {
 #pragma unroll
     for (std::size_t i = 0; i < sizeof from / sizeof(word); ++i)
-      reinterpret_cast<word*>(to)[i] = reinterpret_cast<const word*>(from.elements)[i];
+      store_word(reinterpret_cast<word*>(to) + i, reinterpret_cast<const word*>(from.elements)[i]);
   } else {
 #pragma unroll
     for (int n = 0; n < N; ++n)

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <bit>
 #include <cassert>
 
@@ -219,7 +220,8 @@ void cuda_stream::embedding_backward(const tensor& tokens, std::int64_t time, co
       op.launch(add_rows_kernel<T>, {dim3(static_cast<unsigned>(lengths)), dim3(threads_of_row<pack_size<T>>(columns))},
                 rows, columns, keys, dy.data<T>(), dtoken_table.mutable_data<float>(), parts.mutable_data<float>());
     });
-    const dim3 rests(static_cast<unsigned>(lengths - 1), static_cast<unsigned>(ceiling(columns, sum_columns<float>)));
+    const dim3 rests(static_cast<unsigned>(std::max<std::int64_t>(lengths - 1, 0)),
+                     static_cast<unsigned>(ceiling(columns, sum_columns<float>)));
     op.launch(add_rests_kernel, {rests, dim3(sum_threads)}, rows, columns, keys, parts.data<float>(),
               dtoken_table.mutable_data<float>());
   }

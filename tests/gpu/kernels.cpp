@@ -18,6 +18,19 @@ std::unique_ptr<stream> gpu_stream(precision_kind precision = precision_kind::fl
 
 constexpr double bfloat16_error = 1e-2;
 
+/// The gradient of a bias, without the products that go with it.
+kernel_case bias_gradient(dice& roll) {
+  kernel_case k(roll);
+  const auto rows = roll.long_extent(), columns = roll.extent();
+  const slot x = k.constant({rows, columns}), weight = k.constant({columns, 1}), bias = k.parameter({columns});
+  const slot y = k.output({rows, columns});
+  k.forward = [=](stream& s, const tensors& t) { s.copy(t[x], t[y]); };
+  k.backward = [=](stream& s, const tensors& t, const tensors& d) {
+    s.linear_backward(d[y], {}, t[weight], {}, {}, d[bias]);
+  };
+  return k;
+}
+
 bool same_bytes(const std::vector<written>& a, const std::vector<written>& b) {
   return std::ranges::equal(a, b, {}, &written::bytes, &written::bytes);
 }
@@ -172,6 +185,7 @@ TEST_CASE("bits do not depend on where tensors begin") {
       check("layer_norm", layer_norm(roll, {9, 1600}));
       check("rms_norm", rms_norm(roll, {3, 24584}));
       check("embedding", embedding(roll, 2, 150, 48, 3));
+      check("gradient of a bias", bias_gradient(roll));
     });
   }
 }

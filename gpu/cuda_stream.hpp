@@ -97,6 +97,7 @@ class cuda_stream final : public stream {
 
   void sum(std::span<const tensor> in, const tensor& out, const tensor& sum_of_squares) override;
   void sum_of_squares(const tensor& x, const tensor& out) override;
+  void sum_of_squares_all(std::span<const tensor> in, const tensor& out) override;
   void sum_elements(const tensor& x, const tensor& out) override;
 
   // -- kernels/optimizers.cu ----------------------------------------------------
@@ -104,6 +105,7 @@ class cuda_stream final : public stream {
   void adamw(const adamw_options& options, const tensor& gradient, const tensor& parameter,
              const tensor& first_moment, const tensor& second_moment, const tensor& parameter_out,
              const tensor& first_moment_out, const tensor& second_moment_out) override;
+  void adamw_all(const adamw_options& options, std::span<const adamw_tensors> all) override;
   void sgd(const sgd_options& options, const tensor& gradient, const tensor& parameter, const tensor& velocity,
            const tensor& parameter_out, const tensor& velocity_out) override;
   void lion(const lion_options& options, const tensor& gradient, const tensor& parameter, const tensor& moment,
@@ -114,6 +116,9 @@ class cuda_stream final : public stream {
  private:
   friend class operation;
 
+  /// out[i] = the sum of the terms of in[i]'s elements. In kernels/reductions.cu.
+  template <class Term>
+  void sum_each(const char* name, std::span<const tensor> in, const tensor& out);
   /// column_sums[c] += the sum of column c of in[rows, columns], by a fixed tree. In kernels/reductions.cu.
   void add_column_sums(const tensor& in, std::int64_t rows, std::int64_t columns, const tensor& column_sums);
 

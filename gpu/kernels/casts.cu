@@ -3,7 +3,7 @@
 #include <stdexcept>
 #include <type_traits>
 
-#include "gpu/kernels/each.hpp"
+#include "gpu/kernels/together.hpp"
 
 namespace troupe::gpu {
 
@@ -23,33 +23,21 @@ struct stochastic_body {
   __device__ void operator()(bfloat16& out, float in, std::uint32_t word) const { out = round_stochastic(in, word); }
 };
 
-constexpr int rounded_at_once = pack_size<float, bfloat16>;
+/// Rounds one of many arrays.
+struct rounding {
+  static constexpr int N = pack_size<float, bfloat16>;
 
-/// Some tensors for one launch: as many as fit into a kernel's arguments.
-constexpr int tensors_max = 64;
-struct tensor_list {
-  struct entry {
-    const float* in;
-    bfloat16* out;
-    std::int64_t count;
-    unsigned blocks_before;  ///< of the entries before this one
-  };
-  int entries_count;
-  entry entries[tensors_max];
-};
+  std::int64_t count;
+  const float* in;
+  bfloat16* out;
 
-__global__ void round_all_kernel(tensor_list list) {
-  int low = 0, high = list.entries_count;  // the last entry whose blocks begin at this one or before
-  while (high - low > 1) {
-    const int middle = (low + high) / 2;
-    (list.entries[middle].blocks_before <= blockIdx.x ? low : high) = middle;
+  unsigned blocks() const { return static_cast<unsigned>(ceiling(count, each_threads * N)); }
+  __device__ void operator()(unsigned block) const {
+    const std::int64_t first = (std::int64_t{block} * each_threads + threadIdx.x) * N;
+    if (first < count)
+      apply_to_pack<N>(cast_body{}, count, first, out + first, in + first);
   }
-  const tensor_list::entry& one = list.entries[low];
-  constexpr int N = rounded_at_once;
-  const std::int64_t first = (std::int64_t{blockIdx.x - one.blocks_before} * each_threads + threadIdx.x) * N;
-  if (first < one.count)
-    apply_to_pack<N>(cast_body{}, one.count, first, one.out + first, one.in + first);
-}
+};
 
 /// Calls `use` with a null pointer to the element type.
 template <class Use>
@@ -92,19 +80,16 @@ void cuda_stream::cast_all(std::span<const tensor> in, std::span<const tensor> o
   const auto has = [](dtype type) { return [type](const tensor& each) { return each.type() == type; }; };
   if (!std::ranges::all_of(in, has(dtype::float32)) || !std::ranges::all_of(out, has(dtype::bfloat16)))
     return stream::cast_all(in, out);
-  for (std::size_t first = 0; first < in.size(); first += tensors_max) {
-    const auto last = std::min(in.size(), first + tensors_max);
+  for (std::size_t next = 0; next < in.size();) {
     operation op(*this, "cast_all", {}, {});
-    tensor_list list{};
-    unsigned blocks = 0;
-    for (auto i = first; i < last; ++i) {
-      assert(in[i].count() == out[i].count());
-      op.also_reads(in[i]);
-      op.also_writes(out[i]);
-      list.entries[list.entries_count++] = {in[i].data<float>(), out[i].mutable_data<bfloat16>(), in[i].count(), blocks};
-      blocks += static_cast<unsigned>(ceiling(in[i].count(), each_threads * rounded_at_once));
+    together<rounding> all;
+    for (const auto end = std::min(in.size(), next + all.most); next < end; ++next) {
+      assert(in[next].count() == out[next].count());
+      op.also_reads(in[next]);
+      op.also_writes(out[next]);
+      all.add({in[next].count(), in[next].data<float>(), out[next].mutable_data<bfloat16>()});
     }
-    op.launch(round_all_kernel, {dim3(blocks), dim3(each_threads)}, list);
+    all.launch(op);
   }
 }
 

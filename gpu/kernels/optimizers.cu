@@ -1,7 +1,8 @@
+#include <algorithm>
 #include <cassert>
 #include <cmath>
 
-#include "gpu/kernels/each.hpp"
+#include "gpu/kernels/together.hpp"
 
 /// Each step reads and writes every array once.
 
@@ -18,6 +19,24 @@ struct adamw_body {
     first_out = first * keep1 + slope * take1;
     second_out = second * keep2 + slope * slope * take2;
     parameter_out = parameter * decay - first_out * rate / (sqrtf(second_out) + epsilon);
+  }
+};
+
+/// Updates one of many parameters.
+struct adamw_update {
+  static constexpr int N = pack_size<float>;
+
+  adamw_body body;
+  std::int64_t count;
+  float *parameter_out, *first_out, *second_out;
+  const float *gradient, *parameter, *first, *second;
+
+  unsigned blocks() const { return static_cast<unsigned>(ceiling(count, each_threads * N)); }
+  __device__ void operator()(unsigned block) const {
+    const std::int64_t i = (std::int64_t{block} * each_threads + threadIdx.x) * N;
+    if (i < count)
+      apply_to_pack<N>(body, count, i, parameter_out + i, first_out + i, second_out + i, gradient + i, parameter + i,
+                       first + i, second + i);
   }
 };
 
@@ -67,22 +86,41 @@ struct compensation_body {
 void cuda_stream::adamw(const adamw_options& options, const tensor& gradient, const tensor& parameter,
                         const tensor& first_moment, const tensor& second_moment, const tensor& parameter_out,
                         const tensor& first_moment_out, const tensor& second_moment_out) {
-  assert(gradient.count() == parameter.count() && first_moment.count() == parameter.count());
+  const adamw_tensors one{options.weight_decay, gradient,      parameter,        first_moment,
+                          second_moment,        parameter_out, first_moment_out, second_moment_out};
+  adamw_all(options, {&one, 1});
+}
+
+void cuda_stream::adamw_all(const adamw_options& options, std::span<const adamw_tensors> all) {
   const auto step = static_cast<double>(options.step);
   const double bias1 = 1.0 - std::pow(options.beta1, step), bias2 = 1.0 - std::pow(options.beta2, step);
-  operation op(*this, "adamw", {gradient, parameter, first_moment, second_moment},
-               {parameter_out, first_moment_out, second_moment_out});
   // (m / bias1) / (sqrt(v / bias2) + epsilon), with the corrections moved out of the loop.
-  each_element(op, gradient.count(),
-               adamw_body{static_cast<float>(options.gradient_scale), static_cast<float>(options.beta1),
-                          static_cast<float>(1.0 - options.beta1), static_cast<float>(options.beta2),
-                          static_cast<float>(1.0 - options.beta2),
-                          static_cast<float>(options.learning_rate * std::sqrt(bias2) / bias1),
-                          static_cast<float>(options.epsilon * std::sqrt(bias2)),
-                          static_cast<float>(1.0 - options.learning_rate * options.weight_decay)},
-               parameter_out.mutable_data<float>(), first_moment_out.mutable_data<float>(),
-               second_moment_out.mutable_data<float>(), gradient.data<float>(), parameter.data<float>(),
-               first_moment.data<float>(), second_moment.data<float>());
+  adamw_body body{static_cast<float>(options.gradient_scale),
+                  static_cast<float>(options.beta1),
+                  static_cast<float>(1.0 - options.beta1),
+                  static_cast<float>(options.beta2),
+                  static_cast<float>(1.0 - options.beta2),
+                  static_cast<float>(options.learning_rate * std::sqrt(bias2) / bias1),
+                  static_cast<float>(options.epsilon * std::sqrt(bias2)),
+                  1.0f};
+  for (std::size_t next = 0; next < all.size();) {
+    operation op(*this, "adamw", {}, {});
+    together<adamw_update> updates;
+    for (const auto end = std::min(all.size(), next + updates.most); next < end; ++next) {
+      const adamw_tensors& each = all[next];
+      assert(each.gradient.count() == each.parameter.count() && each.first_moment.count() == each.parameter.count());
+      for (const tensor* in : {&each.gradient, &each.parameter, &each.first_moment, &each.second_moment})
+        op.also_reads(*in);
+      for (const tensor* out : {&each.parameter_out, &each.first_moment_out, &each.second_moment_out})
+        op.also_writes(*out);
+      body.decay = static_cast<float>(1.0 - options.learning_rate * each.weight_decay);
+      updates.add({body, each.gradient.count(), each.parameter_out.mutable_data<float>(),
+                   each.first_moment_out.mutable_data<float>(), each.second_moment_out.mutable_data<float>(),
+                   each.gradient.data<float>(), each.parameter.data<float>(), each.first_moment.data<float>(),
+                   each.second_moment.data<float>()});
+    }
+    updates.launch(op);
+  }
 }
 
 void cuda_stream::sgd(const sgd_options& options, const tensor& gradient, const tensor& parameter,

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "gpu/kernels/column_sums.hpp"
-#include "gpu/kernels/each.hpp"
+#include "gpu/kernels/together.hpp"
 
 /// Sums are of two stages: as many parts as follow from the extent alone, then those in order. So the same bits come out
 /// every time, and no atomics are needed.
@@ -13,8 +13,7 @@ namespace troupe::gpu {
 
 namespace {
 
-constexpr int threads = 256;
-constexpr std::int64_t elements_per_part = 16 * threads;
+constexpr std::int64_t elements_per_part = 16 * each_threads;
 constexpr std::int64_t parts_max = 1024;
 
 struct square {
@@ -25,40 +24,48 @@ struct itself {
   __device__ static double of(float x) { return static_cast<double>(x); }
 };
 
+/// Of one of many arrays: the sums of as many parts of it as it has blocks.
 template <class Term>
-__global__ void sum_parts_kernel(std::int64_t count, const float* x, double* parts) {
-  constexpr int N = pack_size<float>;
-  const bool aligned = are_aligned(x);
-  double sum = 0.0;
-  for (std::int64_t i = (std::int64_t{blockIdx.x} * threads + threadIdx.x) * N; i < count;
-       i += std::int64_t{gridDim.x} * threads * N) {
-    const pack<float, N> terms = load<N>(x + i, part_of_row<N>(count, i, aligned));
+struct part_sums {
+  std::int64_t count;
+  unsigned parts_count;
+  const float* x;
+  double* parts;
+
+  unsigned blocks() const { return parts_count; }
+  __device__ void operator()(unsigned block) const {
+    constexpr int N = pack_size<float>;
+    const bool aligned = are_aligned(x);
+    double sum = 0.0;
+    for (std::int64_t i = (std::int64_t{block} * each_threads + threadIdx.x) * N; i < count;
+         i += std::int64_t{parts_count} * each_threads * N) {
+      const pack<float, N> terms = load<N>(x + i, part_of_row<N>(count, i, aligned));
 #pragma unroll
-    for (int n = 0; n < N; ++n)
-      sum += Term::of(terms[n]);
+      for (int n = 0; n < N; ++n)
+        sum += Term::of(terms[n]);
+    }
+    sum = block_sum(sum);
+    if (threadIdx.x == 0)
+      parts[block] = sum;
   }
-  sum = block_sum(sum);
-  if (threadIdx.x == 0)
-    parts[blockIdx.x] = sum;
-}
+};
 
-__global__ void add_parts_kernel(std::int64_t parts_count, const double* parts, double* out) {
-  double sum = 0.0;
-  for (std::int64_t i = threadIdx.x; i < parts_count; i += threads)
-    sum += parts[i];
-  sum = block_sum(sum);
-  if (threadIdx.x == 0)
-    *out = sum;
-}
+/// Then the sum of those.
+struct total {
+  unsigned count;
+  const double* parts;
+  double* out;
 
-template <class Term>
-void sum_in_double(operation& op, const tensor& x, const tensor& out) {
-  const auto parts_count = std::max<std::int64_t>(1, std::min(parts_max, ceiling(x.count(), elements_per_part)));
-  const tensor parts = op.scratch(dtype::float64, parts_count);
-  op.launch(sum_parts_kernel<Term>, {dim3(static_cast<unsigned>(parts_count)), dim3(threads)}, x.count(),
-            x.data<float>(), parts.mutable_data<double>());
-  op.launch(add_parts_kernel, {dim3(1), dim3(threads)}, parts_count, parts.data<double>(), out.mutable_data<double>());
-}
+  unsigned blocks() const { return 1; }
+  __device__ void operator()(unsigned) const {
+    double sum = 0.0;
+    for (unsigned i = threadIdx.x; i < count; i += each_threads)
+      sum += parts[i];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0)
+      *out = sum;
+  }
+};
 
 constexpr std::size_t terms_max = 8;
 
@@ -105,15 +112,37 @@ void cuda_stream::sum(std::span<const tensor> in, const tensor& out, const tenso
     this->sum_of_squares(out, sum_of_squares);
 }
 
-void cuda_stream::sum_of_squares(const tensor& x, const tensor& out) {
-  operation op(*this, "sum_of_squares", {x}, {out});
-  sum_in_double<square>(op, x, out);
+template <class Term>
+void cuda_stream::sum_each(const char* name, std::span<const tensor> in, const tensor& out) {
+  constexpr auto most = std::min(together<part_sums<Term>>::most, together<total>::most);
+  for (std::size_t next = 0; next < in.size();) {
+    operation op(*this, name, {}, {out});
+    const auto end = std::min(in.size(), next + most);
+    const tensor parts = op.scratch(dtype::float64, parts_max * static_cast<std::int64_t>(end - next));
+    together<part_sums<Term>> sums;
+    together<total> totals;
+    for (double* own = parts.mutable_data<double>(); next < end; ++next, own += parts_max) {
+      op.also_reads(in[next]);
+      const auto parts_count = static_cast<unsigned>(
+          std::clamp<std::int64_t>(ceiling(in[next].count(), elements_per_part), 1, parts_max));
+      sums.add({in[next].count(), parts_count, in[next].data<float>(), own});
+      totals.add({parts_count, own, out.mutable_data<double>() + next});
+    }
+    sums.launch(op);
+    totals.launch(op);
+  }
 }
 
-void cuda_stream::sum_elements(const tensor& x, const tensor& out) {
-  operation op(*this, "sum_elements", {x}, {out});
-  sum_in_double<itself>(op, x, out);
+void cuda_stream::sum_of_squares(const tensor& x, const tensor& out) {
+  sum_each<square>("sum_of_squares", {&x, 1}, out);
 }
+
+void cuda_stream::sum_of_squares_all(std::span<const tensor> in, const tensor& out) {
+  assert(out.count() == static_cast<std::int64_t>(in.size()));
+  sum_each<square>("sum_of_squares_all", in, out);
+}
+
+void cuda_stream::sum_elements(const tensor& x, const tensor& out) { sum_each<itself>("sum_elements", {&x, 1}, out); }
 
 void cuda_stream::add_column_sums(const tensor& in, std::int64_t rows, std::int64_t columns, const tensor& column_sums) {
   operation op(*this, "add_column_sums", {in}, {column_sums});

@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "runtime/tensor/device_module.hpp"
@@ -100,6 +102,45 @@ TEST_CASE("tensors that are cast together are cast as each alone, whatever their
     on->cast(in[i], alone);
     const tensor found = on->to_host(out[i]), expected = on->to_host(alone);
     CHECK(std::ranges::equal(found.elements<bfloat16>(), expected.elements<bfloat16>(), {}, &bfloat16::bits, &bfloat16::bits));
+  }
+}
+
+TEST_CASE("what is summed and updated together comes out as each alone, whatever its size and number") {
+  const auto on = gpu_stream();
+  dice roll(5, scale::medium);
+  const auto random_values = [&](std::int64_t count) {
+    const tensor host = make_host_tensor(dtype::float32, {count});
+    for (float& each : host.mutable_elements<float>())
+      each = static_cast<float>(std::abs(roll.normal()));
+    return on->to_device(host);
+  };
+  std::vector<adamw_tensors> all;
+  std::vector<tensor> gradients;
+  for (int i = 0; i < 150; ++i) {
+    const std::int64_t count = i % 10 == 9 ? 0 : i == 7 ? 300'001 : roll.count();
+    const auto values = [&] { return random_values(count + 1).slice(i % 2, {count}); };  // not all aligned
+    const auto out = [&] { return on->allocate({count}); };
+    all.push_back({i % 3 * 0.1, values(), values(), values(), values(), out(), out(), out()});
+    gradients.push_back(all.back().gradient);
+  }
+  const auto same = [&](const tensor& a, const tensor& b) {
+    const tensor found = on->to_host(a), expected = on->to_host(b);
+    return std::memcmp(found.bytes(), expected.bytes(), found.size_bytes()) == 0;
+  };
+  const tensor squares = on->allocate(dtype::float64, {150}), square = on->allocate(dtype::float64, {1});
+  on->sum_of_squares_all(gradients, squares);
+  adamw_options options{.weight_decay = 7.0, .step = 3};  // which each has of its own
+  on->adamw_all(options, all);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    CAPTURE(i);
+    const adamw_tensors& each = all[i];
+    on->sum_of_squares(each.gradient, square);
+    CHECK(same(squares.slice(static_cast<std::int64_t>(i), {1}), square));
+    const shape extents = each.gradient.shape();
+    const tensor value = on->allocate(extents), first = on->allocate(extents), second = on->allocate(extents);
+    options.weight_decay = each.weight_decay;
+    on->adamw(options, each.gradient, each.parameter, each.first_moment, each.second_moment, value, first, second);
+    CHECK((same(each.parameter_out, value) && same(each.first_moment_out, first) && same(each.second_moment_out, second)));
   }
 }
 

@@ -93,7 +93,7 @@ cuda_stream::cuda_stream(cuda_device& on, precision_kind precision)
       device_(on),
       tf32_(precision == precision_kind::tf32),
       timeline_(make_timeline(on)),
-      staging_(on.index()) {
+      staging_(on.pinned(), on.index()) {
   // nop
 }
 

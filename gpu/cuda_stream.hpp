@@ -22,6 +22,8 @@ class cuda_stream final : public stream {
 
   tensor allocate(dtype type, shape extents) override;
 
+  timeline& order() noexcept { return *timeline_; }
+
   // -- cuda_stream.cpp: order and moving ----------------------------------------
 
   void synchronize() override;

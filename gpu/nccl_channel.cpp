@@ -1,165 +1,169 @@
 #include "gpu/nccl_channel.hpp"
 
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
-#include <optional>
 
 #include <fmt/format.h>
 
-#include "gpu/cuda_stream.hpp"
 #include "gpu/error.hpp"
 #include "gpu/nccl_communicator.hpp"
-#include "gpu/operation.hpp"
+#include "gpu/transfers.hpp"
 
 namespace troupe::gpu {
 
 namespace {
 
-/// A point of a stream that the host waits for without spinning.
-class host_event {
+/// One end of a channel. Shared with tensors that are to come by it, and with the thread that ends it.
+class nccl_line {
  public:
-  explicit host_event(int device) : device_(device) {
-    check(cudaEventCreateWithFlags(&handle_, cudaEventDisableTiming | cudaEventBlockingSync), device_,
-          "creating an event");
-  }
-  ~host_event() { cudaEventDestroy(handle_); }
-  host_event(const host_event&) = delete;
-  host_event& operator=(const host_event&) = delete;
+  nccl_line(std::shared_ptr<const nccl> library, cuda_device& on, const channel_id& id, channel_end end)
+      : sends_(end == channel_end::sending),
+        by_(std::move(library), on, id, sends_ ? nccl_communicator::sender : nccl_communicator::receiver),
+        transfers_(on),
+        greeting_(transfers_.begin({transfers_.allocate({dtype::uint8, {1}})}, !sends_)) {}
 
-  void record(const operation& behind) {
-    check(cudaEventRecord(handle_, behind.handle()), device_, "recording an event");
+  bool is_ready() {
+    by_.require_whole();
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (lock && by_.has_settled()) {
+      come_closer();
+      transfers_.sweep();
+    }
+    return stage_ == stage::ready;
   }
-  bool is_reached() const {
-    const auto status = cudaEventQuery(handle_);
-    if (status == cudaErrorNotReady)
+
+  /// False: then as much is under way as may be.
+  bool send(std::span<const tensor> what, std::size_t bytes_max) {
+    const std::lock_guard lock(mutex_);
+    by_.require_whole();
+    transfers_.sweep();
+    auto bytes = transfers_.bytes();
+    for (const auto& each : what)
+      bytes += each.size_bytes();
+    if (bytes > bytes_max)
       return false;
-    check(status, device_, "asking for an event");
+    std::vector<tensor> copies;
+    for (const auto& each : what)
+      copies.push_back(transfers_.copy(each));
+    start("send", std::move(copies));
     return true;
   }
-  void wait() const { check(cudaEventSynchronize(handle_), device_, "waiting for tensors from another node"); }
+
+  std::shared_ptr<transfer> receive(std::span<const tensor_form> what) {
+    const std::lock_guard lock(mutex_);
+    by_.require_whole();
+    transfers_.sweep();
+    std::vector<tensor> here;
+    for (const auto& each : what)
+      here.push_back(transfers_.allocate(each));
+    return start("receive", std::move(here));
+  }
+
+  std::vector<tensor> wait_for(transfer& coming) {
+    coming.over.wait();
+    by_.require_whole();  // or it was over early
+    transfers_.passed(coming);
+    return std::move(coming.tensors);
+  }
+
+  void break_off() noexcept { by_.break_off(); }
+  /// Lets go of whoever waits for the other end; may wait for the ends of other channels.
+  void end() noexcept {
+    by_.abort();
+    const std::lock_guard lock(mutex_);
+    transfers_.finish();
+  }
 
  private:
-  int device_;
-  cudaEvent_t handle_ = nullptr;
+  auto calls_for(const transfer& what) const {
+    return [this, &what](const nccl& call, nccl::communicator by, auto require) {
+      const auto stream = transfers_.stream();
+      for (const auto& each : what.tensors)
+        require(sends_ ? call.send(each.bytes(), each.size_bytes(), nccl::byte_type, nccl_communicator::receiver, by,
+                                   stream)
+                       : call.receive(each.mutable_bytes(), each.size_bytes(), nccl::byte_type,
+                                      nccl_communicator::sender, by, stream));
+    };
+  }
+
+  std::shared_ptr<transfer> start(const char* name, std::vector<tensor> what) {
+    auto made = transfers_.begin(std::move(what), !sends_);
+    by_.enqueue(name, calls_for(*made));
+    try {
+      transfers_.enqueued(*made);
+    } catch (const device_error&) {
+      by_.break_off();  // the other end counts on it
+      throw;
+    }
+    return made;
+  }
+
+  /// The first transfer connects the two for good and waits for both: from then on to enqueue one waits for nobody.
+  enum class stage : std::uint8_t { meeting, greeting, greeted, ready };
+
+  void come_closer() {
+    if (stage_ == stage::meeting) {
+      by_.begin("greeting", calls_for(*greeting_));
+      stage_ = stage::greeting;
+    } else if (stage_ == stage::greeting) {
+      transfers_.enqueued(*greeting_);
+      stage_ = stage::greeted;
+    } else if (stage_ == stage::greeted && greeting_->over.is_reached()) {
+      stage_ = stage::ready;
+    }
+  }
+
+  const bool sends_;
+  nccl_communicator by_;
+  std::mutex mutex_;  // of all below
+  transfers transfers_;
+  const std::shared_ptr<transfer> greeting_;
+  std::atomic<stage> stage_{stage::meeting};
 };
 
 class nccl_incoming final : public incoming_tensors {
  public:
-  nccl_incoming(std::shared_ptr<nccl_communicator> by, int device, std::vector<tensor> tensors)
-      : by_(std::move(by)), there_(device), tensors_(std::move(tensors)) {}
+  nccl_incoming(std::shared_ptr<nccl_line> by, std::shared_ptr<transfer> what)
+      : by_(std::move(by)), what_(std::move(what)) {}
 
-  void record(const operation& behind) { there_.record(behind); }
-
-  std::vector<tensor> wait() override {
-    there_.wait();
-    by_->require_whole();  // or it was over early
-    return std::move(tensors_);
-  }
+  std::vector<tensor> wait() override { return by_->wait_for(*what_); }
 
  private:
-  std::shared_ptr<nccl_communicator> by_;
-  host_event there_;
-  std::vector<tensor> tensors_;
+  std::shared_ptr<nccl_line> by_;
+  std::shared_ptr<transfer> what_;
 };
 
 class nccl_channel final : public device_channel {
  public:
-  nccl_channel(std::shared_ptr<const nccl> library, cuda_device& on, const channel_id& id, channel_end end)
-      : on_(on),
-        end_(end),
-        by_(std::make_shared<nccl_communicator>(
-            std::move(library), on, id,
-            end == channel_end::sending ? nccl_communicator::sender : nccl_communicator::receiver)),
-        stream_(on, precision_kind::float32),
-        greeting_(on.allocate(dtype::uint8, {1})) {}
-  ~nccl_channel() override { by_->break_off(); }
+  nccl_channel(std::shared_ptr<nccl_line> line, std::shared_ptr<endings> ends, std::size_t under_way_max)
+      : line_(std::move(line)), endings_(std::move(ends)), under_way_max_(under_way_max) {}
+  ~nccl_channel() override { break_off(); }
 
-  bool is_ready() override {
-    if (!by_->has_settled())
-      return false;
-    if (!ready_)
-      come_closer();
-    return ready_;
-  }
-
-  void send(std::span<const tensor> what) override {
-    const std::lock_guard lock(mutex_);
-    by_->require_whole();
-    std::vector<tensor> here;  // a tensor of another GPU comes to this one first
-    for (const auto& each : what)
-      here.push_back(stream_.to_device(each));
-    transfer("send", here);
-  }
+  bool is_ready() override { return line_->is_ready(); }
+  bool send(std::span<const tensor> what) override { return line_->send(what, under_way_max_); }
 
   std::unique_ptr<incoming_tensors> receive(std::span<const tensor_form> what) override {
-    const std::lock_guard lock(mutex_);
-    by_->require_whole();
-    std::vector<tensor> here;  // until the channel is broken off: what is enqueued may still write there
     try {
-      on_.activate();
-      for (const auto& each : what)
-        here.push_back(stream_.allocate(each.type, each.extents));
-      auto coming = std::make_unique<nccl_incoming>(by_, on_.index(), here);
-      transfer("receive", here, coming.get());
-      return coming;
+      return std::make_unique<nccl_incoming>(line_, line_->receive(what));
     } catch (const device_error&) {
-      by_->break_off();  // the other end sends, and nobody receives
+      break_off();  // the other end sends, and nobody receives
       throw;
     }
   }
 
-  void break_off() override { by_->break_off(); }
+  void break_off() override {
+    line_->break_off();
+    if (!ends_.exchange(true))
+      endings_->begin([line = line_] { line->end(); });
+  }
 
  private:
-  auto calls_for(operation& op, std::span<const tensor> what) {
-    const bool sends = end_ == channel_end::sending;
-    for (const auto& each : what)
-      sends ? op.also_reads(each) : op.also_writes(each);
-    return [sends, what, stream = op.handle()](const nccl& call, nccl::communicator by, auto require) {
-      for (const auto& each : what)
-        require(sends ? call.send(each.bytes(), each.size_bytes(), nccl::byte_type, nccl_communicator::receiver, by,
-                                  stream)
-                      : call.receive(each.mutable_bytes(), each.size_bytes(), nccl::byte_type,
-                                     nccl_communicator::sender, by, stream));
-    };
-  }
-
-  /// The first transfer connects the two for good and waits for both: from then on to enqueue one waits for nobody.
-  enum class stage : std::uint8_t { meeting, greeting, greeted };
-
-  void come_closer() {
-    const std::lock_guard lock(mutex_);
-    on_.activate();
-    if (stage_ == stage::meeting) {
-      operation op(stream_, "greet", {}, {});
-      by_->begin("greeting", calls_for(op, {&greeting_, 1}));
-      stage_ = stage::greeting;
-    } else if (stage_ == stage::greeting) {
-      const operation op(stream_, "greeted", {}, {});
-      greeted_.emplace(on_.index()).record(op);
-      stage_ = stage::greeted;
-    } else {
-      ready_ = greeted_->is_reached();
-    }
-  }
-
-  void transfer(const char* name, std::span<const tensor> what, nccl_incoming* coming = nullptr) {
-    operation op(stream_, name, {}, {});
-    by_->enqueue(name, calls_for(op, what));
-    if (coming)
-      coming->record(op);
-  }
-
-  cuda_device& on_;
-  const channel_end end_;
-  const std::shared_ptr<nccl_communicator> by_;
-  std::mutex mutex_;
-  cuda_stream stream_;
-  tensor greeting_;
-  stage stage_ = stage::meeting;
-  std::optional<host_event> greeted_;
-  std::atomic<bool> ready_{false};
+  const std::shared_ptr<nccl_line> line_;
+  const std::shared_ptr<endings> endings_;
+  const std::size_t under_way_max_;
+  std::atomic<bool> ends_{false};
 };
 
 }  // namespace
@@ -185,7 +189,20 @@ channel_id nccl_channel_maker::draw_id() {
 }
 
 std::unique_ptr<device_channel> nccl_channel_maker::open(const channel_id& id, channel_end end) {
-  return std::make_unique<nccl_channel>(library_, on_, id, end);
+  constexpr std::size_t part = 64;  // of the GPU's memory, for what one channel sends
+  on_.activate();
+  std::size_t free_bytes = 0, all_bytes = 0;
+  check(cudaMemGetInfo(&free_bytes, &all_bytes), on_.index(), "asking for its memory");
+  auto line = std::make_shared<nccl_line>(library_, on_, id, end);
+  return std::make_unique<nccl_channel>(std::move(line), endings_, all_bytes / part);
+}
+
+std::string nccl_channel_maker::advice() const {
+  for (const char* const name : {"CUDA_MODULE_LOADING", "CUDA_DEVICE_MAX_CONNECTIONS"})
+    if (!std::getenv(name))
+      return "start nodes with CUDA_MODULE_LOADING=EAGER and CUDA_DEVICE_MAX_CONNECTIONS=32 in their environment, or what "
+             "a GPU computes may come to wait for a device link, and so for another node";
+  return {};
 }
 
 }  // namespace troupe::gpu

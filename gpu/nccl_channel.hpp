@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "gpu/endings.hpp"
 #include "gpu/nccl.hpp"
 #include "runtime/tensor/device_channel.hpp"
 
@@ -17,12 +18,14 @@ class nccl_channel_maker final : public channel_maker {
   explicit nccl_channel_maker(cuda_device& on) : on_(on), library_(nccl::open()) {}
 
   std::string gpu() const override;
+  std::string advice() const override;
   channel_id draw_id() override;
   std::unique_ptr<device_channel> open(const channel_id& id, channel_end end) override;
 
  private:
   cuda_device& on_;
   std::shared_ptr<const nccl> library_;
+  std::shared_ptr<endings> endings_ = std::make_shared<endings>();  // of its channels
 };
 
 }  // namespace troupe::gpu

@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 namespace troupe::gpu {
 
@@ -63,13 +64,17 @@ void nccl_communicator::settle(const char* doing) {
   }
 }
 
-void nccl_communicator::break_off() noexcept {
-  broken_ = true;  // so that whoever has the lock leaves
-  const std::lock_guard lock(mutex_);
-  if (!handle_)
+void nccl_communicator::abort() noexcept {
+  break_off();  // so that whoever has the lock leaves
+  nccl::communicator last = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    last = std::exchange(handle_, nullptr);
+  }
+  if (!last)
     return;
   cudaSetDevice(on_.index());
-  call_->abort(std::exchange(handle_, nullptr));
+  call_->abort(last);  // takes its time, and others find the lock free
 }
 
 }  // namespace troupe::gpu

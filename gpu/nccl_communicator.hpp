@@ -22,7 +22,7 @@ class nccl_communicator {
 
   /// Begins to look for the other rank.
   nccl_communicator(std::shared_ptr<const nccl> library, const cuda_device& on, const channel_id& id, int rank);
-  ~nccl_communicator() { break_off(); }
+  ~nccl_communicator() { abort(); }
   nccl_communicator(const nccl_communicator&) = delete;
   nccl_communicator& operator=(const nccl_communicator&) = delete;
 
@@ -41,14 +41,19 @@ class nccl_communicator {
     settle(doing);
   }
 
+  /// False also while another thread is at it.
   bool has_settled() {
-    const std::lock_guard lock(mutex_);
-    return has_settled_locked();
+    require_whole();
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    return lock && has_settled_locked();
   }
   /// Throws what broke it first.
   void require_whole() const;
-  /// Breaks it: whoever waits for the other rank, on the host or on the device, goes on, and finds it broken.
-  void break_off() noexcept;
+  /// Breaks it, and returns: whoever uses it from now on finds it broken. To be followed by `abort`.
+  void break_off() noexcept { broken_ = true; }
+  /// Breaks it: whoever waits for the other rank, on the host or on the device, goes on, and finds it broken. May wait
+  /// until other communicators of this GPU have done what they wait for, or were aborted themselves.
+  void abort() noexcept;
 
  private:
   template <class Calls>

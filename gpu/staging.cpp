@@ -8,12 +8,9 @@
 namespace troupe::gpu {
 
 staging::~staging() {
-  for (const slot& each : slots_) {
+  for (const slot& each : slots_)
     if (each.free)
       cudaEventDestroy(each.free);
-    if (each.memory)
-      cudaFreeHost(each.memory);
-  }
 }
 
 void staging::to_device(std::byte* to, const std::byte* from, std::size_t size_bytes, cudaStream_t stream) {
@@ -22,14 +19,14 @@ void staging::to_device(std::byte* to, const std::byte* from, std::size_t size_b
     slot& own = slots_[next_];
     next_ = (next_ + 1) % slots_.size();
     if (!own.memory)
-      check(cudaHostAlloc(&own.memory, slot_bytes, cudaHostAllocPortable), device_, "page-locking a staging buffer");
+      own.memory = memory_.allocate(slot_bytes);
     if (own.free)
       check(cudaEventSynchronize(own.free), device_, doing);
     else
       check(cudaEventCreateWithFlags(&own.free, cudaEventDisableTiming), device_, "creating an event");
     const auto part = std::min(size_bytes, slot_bytes);
-    std::memcpy(own.memory, from, part);
-    check(cudaMemcpyAsync(to, own.memory, part, cudaMemcpyHostToDevice, stream), device_, doing);
+    std::memcpy(own.memory->data(), from, part);
+    check(cudaMemcpyAsync(to, own.memory->data(), part, cudaMemcpyHostToDevice, stream), device_, doing);
     check(cudaEventRecord(own.free, stream), device_, doing);
     to += part;
     from += part;

@@ -20,7 +20,7 @@ timeline::~timeline() { finish(); }
 
 void timeline::wait_for(timeline& other, std::uint64_t number) {
   auto& seen = waited_for_[other.id_];
-  if (seen >= number)
+  if (seen >= number || other.passed_.load(std::memory_order_acquire) >= number)
     return;
   const std::lock_guard lock(other.mutex_);
   if (other.finished_)
@@ -30,6 +30,11 @@ void timeline::wait_for(timeline& other, std::uint64_t number) {
   assert(seen >= number && "a tensor was touched while another thread still enqueued work on it");
   check(cudaEventRecord(other.behind_, other.handle_), device_, "recording an event");
   check(cudaStreamWaitEvent(handle_, other.behind_, 0), device_, "waiting for an event");
+}
+
+void timeline::passed(std::uint64_t number) noexcept {
+  for (auto known = passed_.load(); known < number && !passed_.compare_exchange_weak(known, number);) {
+  }
 }
 
 void timeline::synchronize() noexcept {

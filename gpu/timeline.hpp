@@ -28,8 +28,11 @@ class timeline {
   /// That operation was enqueued.
   void enqueued() noexcept { enqueued_.fetch_add(1, std::memory_order_release); }
 
-  /// What is enqueued here from now on waits until `other` is through with its operation `number`, enqueued before.
+  /// What is enqueued here from now on waits until `other` is through with its operation `number`, enqueued before, and
+  /// with what `other` has enqueued since.
   void wait_for(timeline& other, std::uint64_t number);
+  /// The host has seen that operation `number` is over, and all before it: nobody has to wait for them any more.
+  void passed(std::uint64_t number) noexcept;
 
   /// Waits on the host for everything enqueued so far.
   void synchronize() noexcept;
@@ -42,6 +45,7 @@ class timeline {
   std::uint64_t id_;  // never given twice, as an address may be
   cudaStream_t handle_;
   std::atomic<std::uint64_t> enqueued_{0};
+  std::atomic<std::uint64_t> passed_{0};
   std::mutex mutex_;  // held while the event is recorded, and while the stream is taken away
   cudaEvent_t behind_ = nullptr;
   std::atomic<bool> finished_{false};

@@ -114,8 +114,8 @@ class link_keeper {
     std::uint64_t number = 0;
     std::shared_ptr<device_channel> channel{};  // forming or ready
     bool confirmed = false;                     // by its receiver
-    time_point until{};                         // resting, forming: at most
-    unsigned failures = 0;
+    time_point until{};                         // resting, forming: at most; ready: then it counts as a success
+    unsigned failures = 0;                      // in a row
   };
 
   struct receiving {
@@ -179,8 +179,11 @@ class link_keeper {
         link.channel->is_ready();
       } else if (link.now == state::forming && link.channel->is_ready() && link.confirmed) {
         link.now = state::ready;
+        link.until = now() + times_.rest_max;
         post_->links().open_sending(node, link.number, link.channel);
         say(node, fmt::format("tensors for node {} go from GPU to GPU", node));
+        if (const auto advice = means_.maker->advice(); !advice.empty() && !std::exchange(advised_, true))
+          say(post_->self(), advice, log_level::warn);
       } else if (link.now == state::forming && now() >= link.until) {
         break_sending(node, not_formed());
       }
@@ -224,22 +227,34 @@ class link_keeper {
     auto link = end_sending(node);
     if (tells)
       tell(self_, keeper_of(node), link_broken{post_->self(), link.number, channel_end::sending, evidence});
+    const auto failures = link.now == state::ready && now() >= link.until ? 1 : link.failures + 1;
     auto rest = times_.rest_first;
-    for (unsigned i = 0; i < link.failures && rest < times_.rest_max; ++i)
+    for (unsigned i = 1; i < failures && rest < times_.rest_max; ++i)
       rest *= 2;
-    to_[node] = {.until = now() + std::min(rest, times_.rest_max), .failures = link.failures + 1};
+    to_[node] = {.until = now() + std::min(rest, times_.rest_max), .failures = failures};
     say(node, fmt::format("tensors for node {} pass through the hosts' memory: {}", node, evidence), log_level::warn);
+    if (failures < link_failures_max)
+      return;
+    to_[node].now = state::refused;
+    say(node,
+        fmt::format("no further link to node {} is tried: {} in a row failed. NCCL tells more with NCCL_DEBUG=INFO; it "
+                    "may need NCCL_SOCKET_IFNAME, or a firewall that lets it through; cluster.gpu_links = \"off\" tries "
+                    "none at all",
+                    node, failures),
+        log_level::warn);
   }
 
   void break_receiving(node_id node, const std::string& evidence, bool tells = true) {
     probe("link keeper: a link broke at its receiver");
-    const auto number = from_[node].number;
-    if (end_receiving(node)) {
+    const auto link = from_.extract(node).mapped();
+    // Those who have to know first: to break a channel off may take its time.
+    if (post_->links().close_receiving(node)) {
       probe("link keeper: a link broke with parcels under way");
       hooks_.lose(node, fmt::format("the device link from it broke with messages under way: {}", evidence));
     } else if (tells) {
-      tell(self_, keeper_of(node), link_broken{post_->self(), number, channel_end::receiving, evidence});
+      tell(self_, keeper_of(node), link_broken{post_->self(), link.number, channel_end::receiving, evidence});
     }
+    link.channel->break_off();
   }
 
   sending end_sending(node_id node) {
@@ -250,12 +265,10 @@ class link_keeper {
     return link;
   }
 
-  /// Whether parcels were under way.
-  bool end_receiving(node_id node) {
+  void end_receiving(node_id node) {
     const auto link = from_.extract(node).mapped();
-    const bool under_way = post_->links().close_receiving(node);
+    post_->links().close_receiving(node);
     link.channel->break_off();
-    return under_way;
   }
 
   link_keeper_actor::pointer self_;
@@ -266,6 +279,7 @@ class link_keeper {
   std::map<node_id, sending> to_;
   std::map<node_id, receiving> from_;
   std::uint64_t last_number_ = 0;
+  bool advised_ = false;
 };
 
 struct link_keeper_state {

@@ -6,8 +6,10 @@
 ///     resting  --link_wish-->    asked      is there a way to your GPU?
 ///     asked    <--link_offer--   forming    by this channel; its receiver has opened its end
 ///     forming  <--link_formed--  ready      both ends have found each other: tensors travel by it
-///     forming, ready --link_broken, either way--> resting, for longer each time
+///     forming, ready --link_broken, either way--> resting, for longer each time; refused after five in a row
 ///     asked    <--link_refusal-- refused    for as long as that node lives
+///
+/// Five in a row are those between which none was ready for `link_times::rest_max`.
 ///
 /// Whatever its state, messages travel: where it is not `ready` their tensors pass through the hosts' memory. A link that
 /// breaks costs nothing unless parcels waited for tensors from it: then their sender counts as lost, since those messages
@@ -74,6 +76,9 @@ struct link_hooks {
   std::function<void(const log_line&)> log;
 };
 
+/// So many links to a node may fail in a row: then none is tried any more, for as long as that node lives.
+inline constexpr unsigned link_failures_max = 5;
+
 struct link_times {
   std::chrono::milliseconds watch{50};            ///< between looks at every link
   std::chrono::milliseconds form_within{30'000};
@@ -83,7 +88,7 @@ struct link_times {
   std::chrono::milliseconds rest_max{60'000};
 };
 
-/// Owns a thread: NCCL takes its time to begin and to abort. Ends its links when it ends.
+/// Owns a thread: NCCL takes its time to begin. Ends its links when it ends.
 caf::actor spawn_link_keeper(caf::actor_system& system, std::shared_ptr<remoting> post, link_means means,
                              link_hooks hooks, const link_times& times = {});
 

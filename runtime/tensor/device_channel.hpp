@@ -45,23 +45,28 @@ class device_channel {
   /// Breaks it.
   virtual ~device_channel() = default;
 
-  /// Whether it can be used; false while the two ends are looking for each other. Never waits.
+  /// Whether it can be used; false while the two ends are looking for each other. Never waits. To be asked now and then
+  /// also later: it gives back the memory of what was sent, and finds out that the other end is gone.
   virtual bool is_ready() = 0;
-  /// Enqueues and returns; the tensors may be dropped at once. They may be on any device of this process but the host.
-  /// REQUIRES: it is ready, and this is its sending end.
-  virtual void send(std::span<const tensor> what) = 0;
+  /// Enqueues and returns; the tensors may be dropped, or written, at once: no device waits for the other end before it
+  /// computes. They may be on any device of this process but the host. False: as much is under way as may be, and nothing
+  /// happened. REQUIRES: it is ready, and this is its sending end.
+  virtual bool send(std::span<const tensor> what) = 0;
   /// Takes memory, enqueues and returns. REQUIRES: it is ready, and this is its receiving end.
   virtual std::unique_ptr<incoming_tensors> receive(std::span<const tensor_form> what) = 0;
-  /// Lets go of whoever waits for the other end, on the host or on a device.
+  /// Breaks it and returns; soon whoever waits for the other end, on the host or on a device, is let go.
   virtual void break_off() = 0;
 };
 
 /// Makes channels of one GPU. Thread safe.
 class channel_maker {
  public:
+  /// When it and its channels are gone they have let everybody go, or gave up after some seconds.
   virtual ~channel_maker() = default;
   /// Names the GPU: equal where two processes use the same one, which have no channel to each other.
   virtual std::string gpu() const = 0;
+  /// How channels of this process would work better; empty: nobody knows.
+  virtual std::string advice() const { return {}; }
   /// Throws device_error, as `open` does.
   virtual channel_id draw_id() = 0;
   /// Begins to look for the other end.

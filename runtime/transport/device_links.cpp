@@ -142,9 +142,12 @@ bool device_links::send(node_id to, const parcel& what, const std::function<void
   }
   const std::lock_guard turn(link->turn);
   try {
-    link->by->send(on_devices);
+    if (!link->by->send(on_devices)) {
+      probe("device links: a link was full");
+      return false;
+    }
   } catch (const device_error&) {
-    return false;  // the keeper finds it broken, too
+    return false;  // it is broken, which the keeper finds out, too, or there is no memory
   }
   try {
     pass_on(std::move(rest));

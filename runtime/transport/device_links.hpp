@@ -36,7 +36,8 @@ class device_links : public std::enable_shared_from_this<device_links> {
   // -- for remoting -------------------------------------------------------------------
 
   /// Sends what of the parcel is on a device over the link to that node, and hands the rest to `pass_on`. False: nothing
-  /// is on a device, or there is no link (any more); then nothing happened. What `pass_on` throws breaks the link.
+  /// is on a device, or there is no link (any more), or it is full; then nothing happened. What `pass_on` throws breaks the
+  /// link.
   bool send(node_id to, const parcel& what, const std::function<void(parcel)>& pass_on);
   /// Whether the parcel was taken, to be delivered when everything is there that came before it and with it. Parcels of
   /// one node come one at a time.

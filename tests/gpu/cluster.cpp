@@ -96,6 +96,7 @@ TEST_CASE("nodes with GPUs end with the parameters of one process") {
     const auto logs = logs_of_nodes(folder);
     INFO(logs);
     CHECK(device_link_bytes(logs) > 0);
+    CHECK(count_of(logs, "CUDA_MODULE_LOADING=EAGER") == (*nodes == '2' ? 2 : 3));
     CHECK(count_of(logs, "event=peer_lost") == 0);
   }
 }

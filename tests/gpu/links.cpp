@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <mutex>
 #include <thread>
 
@@ -29,16 +30,38 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(weighed)
 
 namespace {
 
+/// A channel that says before it is broken off.
+class watched_channel final : public device_channel {
+ public:
+  watched_channel(std::unique_ptr<device_channel> real, std::function<void()> before_end)
+      : real_(std::move(real)), before_end_(std::move(before_end)) {}
+  bool is_ready() override { return real_->is_ready(); }
+  bool send(std::span<const tensor> what) override { return real_->send(what); }
+  std::unique_ptr<incoming_tensors> receive(std::span<const tensor_form> what) override { return real_->receive(what); }
+  void break_off() override {
+    before_end_();
+    real_->break_off();
+  }
+
+ private:
+  std::unique_ptr<device_channel> real_;
+  std::function<void()> before_end_;
+};
+
 /// The two nodes count as having different GPUs.
 class named_maker final : public channel_maker {
  public:
-  explicit named_maker(std::string gpu) : gpu_(std::move(gpu)) {}
+  named_maker(std::string gpu, std::function<void(channel_end)> before_end)
+      : gpu_(std::move(gpu)), before_end_(std::move(before_end)) {}
   std::string gpu() const override { return gpu_; }
   channel_id draw_id() override { return real_->draw_id(); }
-  std::unique_ptr<device_channel> open(const channel_id& id, channel_end end) override { return real_->open(id, end); }
+  std::unique_ptr<device_channel> open(const channel_id& id, channel_end end) override {
+    return std::make_unique<watched_channel>(real_->open(id, end), [this, end] { before_end_(end); });
+  }
 
  private:
   std::string gpu_;
+  std::function<void(channel_end)> before_end_;
   std::shared_ptr<channel_maker> real_ = cuda_module().channels(0);
 };
 
@@ -71,7 +94,11 @@ class linked_node {
     link_times quick;
     quick.watch = std::chrono::milliseconds{5};
     quick.arrive_within = std::chrono::milliseconds{500};
-    keeper_ = spawn_link_keeper(world_.get(), post_, {std::make_shared<named_maker>(std::to_string(id))},
+    const auto note_end = [this](channel_end end) {
+      if (end == channel_end::receiving)
+        note(lost_when_broken_, lost().size());
+    };
+    keeper_ = spawn_link_keeper(world_.get(), post_, {std::make_shared<named_maker>(std::to_string(id), note_end)},
                                 {[=, this](node_id, const std::string& evidence) {
                                    note(lost_, evidence);
                                    with_post([&](remoting& post) { post.disconnect(peer, evidence); });
@@ -112,6 +139,8 @@ class linked_node {
 
   std::vector<got> came() const { return read(came_); }
   std::vector<std::string> lost() const { return read(lost_); }
+  /// How many nodes it had lost whenever it began to break off a channel by which it receives.
+  std::vector<std::size_t> lost_when_broken() const { return read(lost_when_broken_); }
   bool is_linked() const {
     for (const auto& each : read(log_))
       if (each.find("from GPU to GPU") != std::string::npos)
@@ -144,13 +173,14 @@ class linked_node {
   mutable std::mutex mutex_;
   std::vector<got> came_;
   std::vector<std::string> lost_, log_;
+  std::vector<std::size_t> lost_when_broken_;
 };
 
 /// A tensor of the GPU that is still being computed.
-tensor computed(stream& on, float value) {
-  const tensor host = make_host_tensor(dtype::float32, {100});
-  std::fill_n(host.mutable_data<float>(), 100, value / 2);
-  const tensor x = on.to_device(host), y = on.allocate(dtype::float32, {100});
+tensor computed(stream& on, float value, std::int64_t count = 100) {
+  const tensor host = make_host_tensor(dtype::float32, {count});
+  std::fill_n(host.mutable_data<float>(), count, value / 2);
+  const tensor x = on.to_device(host), y = on.allocate(dtype::float32, {count});
   on.scaled_add(2.0, x, 0.0, {}, y);
   return y;
 }
@@ -194,5 +224,31 @@ TEST_CASE("a link that stalls is broken off in time, and who waited for it loses
   REQUIRE(comes_true([&] { return !b.lost().empty(); }));
   CHECK(b.lost().front().find("tensors did not come for 0.5 s") != std::string::npos);
   CHECK(b.came().size() < 10);
+  REQUIRE(comes_true([&] { return !b.lost_when_broken().empty(); }));
+  CHECK(b.lost_when_broken().front() == 1);  // those who have to know do not wait for the end of a channel
   on->synchronize();
+  a.post().disconnect(2, "it was lost");  // in one process, the end of b's channel waits for that of a's
+}
+
+TEST_CASE("what is too large for a link takes the hosts' way, and its turn") {
+  if (!tests::emulated_failure())
+    return;
+  const variable library("TROUPE_NCCL_LIBRARY", EMULATED_NCCL_LIBRARY);
+  linked_node a(1), b(2);
+  b.dial(a);
+  REQUIRE(comes_true([&] { return a.is_linked() && b.is_linked(); }));
+  const auto on = find_device("cuda").make_stream({});
+  constexpr std::uint64_t count = 12;
+  constexpr std::int64_t large = (9 << 20) / sizeof(float);  // of 512 MiB
+  for (std::uint64_t i = 0; i < count; ++i)
+    a.say(2, i, computed(*on, static_cast<float>(i), i % 3 == 0 ? large : 100));
+  REQUIRE(comes_true([&] { return b.came().size() == count; }));
+  const auto came = b.came();
+  for (std::uint64_t i = 0; i < count; ++i) {
+    CHECK(came[i].number == i);
+    CHECK(came[i].device == (i % 3 == 0 ? "host" : "cuda:0"));
+    CHECK(came[i].first == static_cast<float>(i));
+  }
+  CHECK(a.lost().empty());
+  CHECK(b.lost().empty());
 }

@@ -67,6 +67,7 @@ struct city {
 
   simulator& sim;
   bool forms = true;
+  double full = 0.0;  ///< how often a channel is
   std::map<channel_id, std::shared_ptr<street>> streets;
 
   street* newest() const { return streets.empty() ? nullptr : streets.rbegin()->second.get(); }
@@ -84,9 +85,12 @@ class simulated_channel final : public device_channel {
     require_whole();
     return where_.forms && on_->opened[1 - end_] && (ready_ = ready_ || where_.sim.chance(0.3));
   }
-  void send(std::span<const tensor> what) override {
+  bool send(std::span<const tensor> what) override {
     require_whole();
+    if (where_.sim.chance(where_.full))
+      return false;
     on_->under_way.emplace_back(what.begin(), what.end());
+    return true;
   }
   std::unique_ptr<incoming_tensors> receive(std::span<const tensor_form> what) override {
     require_whole();
@@ -226,8 +230,10 @@ std::vector<std::uint64_t> first_numbers(std::uint64_t count) {
 }  // namespace
 
 TEST_CASE("messages arrive in order, whichever way their tensors take, and links form meanwhile") {
+  reset_probes();
   for_each_seed(50, [](std::uint64_t seed) {
     two_linked_nodes nodes(seed);
+    nodes.where.full = 0.2;
     auto& sim = nodes.sim;
     constexpr std::uint64_t count = 200;
     sim.run_until([&] { return nodes.a.is_connected() && nodes.b.is_connected(); });
@@ -247,6 +253,7 @@ TEST_CASE("messages arrive in order, whichever way their tensors take, and links
     CHECK(nodes.a.post->counters().device_link_bytes_sent > 0);
     CHECK(nodes.a.post->counters().tensor_bytes_sent + nodes.a.post->counters().device_link_bytes_sent > 8 * count / 4);
   });
+  CHECK(probe_counts()["device links: a link was full"] > 0);
 }
 
 TEST_CASE("a link that breaks costs no message, or its sender is lost and nothing more comes from it") {
@@ -288,17 +295,47 @@ TEST_CASE("a link that breaks costs no message, or its sender is lost and nothin
   }
 }
 
-TEST_CASE("a link that does not form is tried again, ever more seldom, and messages travel all the same") {
+TEST_CASE("a link that does not form is tried five times, ever more seldom, and messages travel all the same") {
   two_linked_nodes nodes(3);
+  auto& sim = nodes.sim;
+  const auto& a = nodes.a;
+  const auto failures = [&] { return a.count_log("its two ends did not find each other in 5 s"); };
   nodes.where.forms = false;
-  nodes.sim.run_until([&] { return nodes.a.is_connected(); });
+  sim.run_until([&] { return a.is_connected(); });
   nodes.a.say(2, 0, true);
-  nodes.sim.run_for(seconds{60});
-  CHECK(nodes.b.got == first_numbers(1));
-  CHECK(nodes.a.count_log("did not find each other in 5 s") >= 8);
-  CHECK(nodes.a.count_log("did not find each other in 5 s") <= 12);
+  CHECK(sim.run_until([&] { return failures() == 4; }) == simulator::outcome::done);
+  CHECK(a.count_log("no further link to node 2 is tried") == 0);
+  sim.run_for(seconds{300});
+  CHECK(failures() == 5);
+  CHECK(a.count_log("no further link to node 2 is tried: 5 in a row failed") == 1);
   nodes.where.forms = true;
-  CHECK(nodes.sim.run_until([&] { return nodes.both_ready(); }) == simulator::outcome::done);
+  sim.run_for(seconds{300});
+  CHECK(a.count_log("from GPU to GPU") == 0);
+  nodes.a.say(2, 1, true);
+  // Whoever it was before, to another node a link is tried.
+  linked_node third(nodes.where, nodes.wire, 3, {std::make_shared<simulated_maker>(nodes.where, "gpu 3")});
+  third.dial(a);
+  const auto has_formed = [&] { return a.count_log("tensors for node 3 go from GPU to GPU") == 1; };
+  CHECK(sim.run_until(has_formed) == simulator::outcome::done);
+  CHECK(nodes.b.got == first_numbers(2));
+}
+
+TEST_CASE("a link that forms and breaks at once counts as failed, one that held does not") {
+  for (const bool holds : {false, true}) {
+    CAPTURE(holds);
+    two_linked_nodes nodes(6);
+    auto& sim = nodes.sim;
+    const auto formed = [&] { return nodes.a.count_log("from GPU to GPU"); };
+    for (std::uint64_t i = 1; i <= (holds ? 20 : 5); ++i) {
+      REQUIRE(sim.run_until([&] { return formed() == i; }) == simulator::outcome::done);
+      sim.run_for(holds ? milliseconds{2'100} : milliseconds{10});
+      for (const auto& [id, each] : nodes.where.streets)
+        each->broken[0] = true;
+    }
+    sim.run_for(seconds{60});
+    CHECK(nodes.a.count_log("no further link to node 2 is tried") == (holds ? 0 : 1));
+    CHECK(formed() == (holds ? 21 : 5));
+  }
 }
 
 TEST_CASE("a parcel that is refused after its tensors have left breaks the link") {
@@ -340,9 +377,9 @@ TEST_CASE("the links of a node that is lost are broken off, and nothing of it is
     nodes.sim.run_for(milliseconds{static_cast<int>(nodes.sim.draw(20))});
     nodes.wire.kill(*nodes.a.net);
     REQUIRE(nodes.sim.run_until([&] { return !nodes.b.is_connected(); }) == simulator::outcome::done);
-    const auto got = nodes.b.got.size();
+    const auto delivered = nodes.b.post->counters().received;
     nodes.sim.run_for(seconds{1});
-    CHECK(nodes.b.got.size() == got);
+    CHECK(nodes.b.post->counters().received == delivered);
     for (const auto& [id, each] : nodes.where.streets)
       CHECK((each->broken[0] || each->broken[1]));
   });

@@ -1,6 +1,7 @@
 /// A stand-in for NCCL on the emulated GPU: communicators of two ranks, of which rank 0 only sends and rank 1 only
 /// receives, and has drawn the id. Bytes go from process to process, over a socket in the abstract name space. What NCCL
-/// puts off it puts off, too: to find the other rank, and to enqueue what was called for.
+/// puts off it puts off, too: to find the other rank, and to enqueue what was called for. And it waits where NCCL may: a
+/// stream that sends for the one that receives, and an abort for the kernels of other communicators of the process.
 ///
 /// EMULATED_NCCL makes it fail: `never-forms` never finds the other rank; `breaks-after-N` reports an error after N
 /// groups of calls, at the sending rank; `stalls-after-N` sends no more bytes from then on, and says nothing;
@@ -16,6 +17,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
@@ -25,6 +27,7 @@
 #include <memory>
 #include <mutex>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -90,6 +93,11 @@ constexpr std::size_t part_bytes = 64 << 10;  // of one call to the system
 
 // -- communicators -----------------------------------------------------------------------
 
+struct communicator;
+
+std::mutex communicators_mutex;
+std::set<const communicator*> communicators;  // of this process
+
 struct communicator : std::enable_shared_from_this<communicator> {
   communicator(const unique_id& id, int rank) : rank(rank) {
     if (rank == 1) {
@@ -103,9 +111,15 @@ struct communicator : std::enable_shared_from_this<communicator> {
         error = system_error;
     }
     worker = std::thread([this] { work(); });
+    const std::lock_guard lock(communicators_mutex);
+    communicators.insert(this);
   }
 
-  ~communicator() { end(); }
+  ~communicator() {
+    end();
+    const std::lock_guard lock(communicators_mutex);
+    communicators.erase(this);
+  }
 
   void end() {
     ends = true;
@@ -151,19 +165,27 @@ struct communicator : std::enable_shared_from_this<communicator> {
       const std::lock_guard lock(mutex);
       part.assign(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(std::min(bytes.size(), part_bytes)));
     }
-    pollfd waits{socket, static_cast<short>(part.empty() ? POLLIN : POLLOUT), 0};
+    pollfd waits{socket, static_cast<short>(part.empty() ? POLLIN : POLLIN | POLLOUT), 0};
     if (::poll(&waits, 1, 1) <= 0 || stalls)
       return;
-    const auto sent = ::send(socket, part.data(), part.size(), MSG_NOSIGNAL);
-    if (part.empty() || (sent < 0 && errno != EAGAIN)) {
+    char wishes[part_bytes];  // the other rank says with a byte that it waits for a transfer
+    const auto got = ::recv(socket, wishes, sizeof wishes, 0);
+    const auto sent = part.empty() ? 0 : ::send(socket, part.data(), part.size(), MSG_NOSIGNAL);
+    if (got == 0 || ((got < 0 || sent < 0) && errno != EAGAIN)) {
       error = remote_error;
       return;
     }
     const std::lock_guard lock(mutex);
+    wanted += std::max<std::ptrdiff_t>(got, 0);
     bytes.erase(bytes.begin(), bytes.begin() + std::max<std::ptrdiff_t>(sent, 0));
   }
 
   void receive_bytes() {
+    {
+      const std::lock_guard lock(mutex);
+      for (; wanted > 0 && ::send(socket, "", 1, MSG_NOSIGNAL) == 1; --wanted) {
+      }
+    }
     pollfd waits{socket, POLLIN, 0};
     if (::poll(&waits, 1, 1) <= 0)
       return;
@@ -175,6 +197,15 @@ struct communicator : std::enable_shared_from_this<communicator> {
     bytes.insert(bytes.end(), part, part + std::max<std::ptrdiff_t>(got, 0));
   }
 
+  /// A piece of work in a stream that waits for the other rank.
+  struct kernel {
+    explicit kernel(std::shared_ptr<communicator> by) : of(std::move(by)) { ++of->kernels; }
+    ~kernel() { --of->kernels; }
+
+    std::shared_ptr<communicator> of;
+    bool has_begun = false;
+  };
+
   void transfer(void* address, std::size_t size, cudaStream_t stream) {
     {
       const std::lock_guard lock(mutex);
@@ -182,20 +213,28 @@ struct communicator : std::enable_shared_from_this<communicator> {
         streams.push_back(stream);
     }
     auto* const at = static_cast<char*>(address);
+    const auto own = std::make_shared<kernel>(shared_from_this());
     if (rank == 0)
-      enqueue(stream, size, address, [me = shared_from_this(), at, size] {
+      enqueue(stream, size, address, [me = own->of.get(), own, at, size] {
         const std::lock_guard lock(me->mutex);
+        if (me->wanted > 0)
+          --me->wanted;
         me->bytes.insert(me->bytes.end(), at, at + size);
-      }, {});
+      }, [me = own->of.get(), own] {
+        const std::lock_guard lock(me->mutex);
+        return me->ends || me->wanted > 0;
+      });
     else
-      enqueue(stream, size, address, [me = shared_from_this(), at, size] {
+      enqueue(stream, size, address, [me = own->of.get(), own, at, size] {
         const std::lock_guard lock(me->mutex);
         if (me->ends || me->bytes.size() < size)
           return;  // whoever takes this for what was sent finds out
         std::copy_n(me->bytes.begin(), size, at);
         me->bytes.erase(me->bytes.begin(), me->bytes.begin() + static_cast<std::ptrdiff_t>(size));
-      }, [me = shared_from_this(), size] {
+      }, [me = own->of.get(), own, size] {
         const std::lock_guard lock(me->mutex);
+        if (!std::exchange(own->has_begun, true))
+          ++me->wanted;
         return me->ends || me->bytes.size() >= size;
       });
     called = true;
@@ -229,11 +268,18 @@ struct communicator : std::enable_shared_from_this<communicator> {
   long groups = 0;
   std::mutex mutex;
   std::deque<char> bytes;               // to be sent, or that came
+  std::ptrdiff_t wanted = 0;            // transfers that the receiving rank waits for, as far as it was not told, or used
+  std::atomic<int> kernels{0};          // that wait, or will
   std::vector<cudaStream_t> streams;
   std::thread worker;
 };
 
 using handle = std::shared_ptr<communicator>*;
+
+bool others_wait() {
+  const std::lock_guard lock(communicators_mutex);
+  return std::ranges::any_of(communicators, [](const auto* each) { return !each->ends && each->kernels > 0; });
+}
 
 thread_local std::vector<handle> group;
 thread_local int group_depth = 0;
@@ -270,6 +316,8 @@ int ncclCommGetAsyncError(handle of, int* error) {
 
 int ncclCommAbort(handle which) {
   (*which)->end();
+  while (others_wait())
+    std::this_thread::sleep_for(std::chrono::milliseconds{1});
   delete which;
   return success;
 }

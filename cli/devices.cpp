@@ -42,6 +42,7 @@ json describe_gpu(int index) {
               {"architecture", facts.architecture},
               {"driver", facts.driver},
               {"toolkit", facts.toolkit},
+              {"attention", cuda_module().attention(index)},
               {"processors", facts.processors},
               {"memory_bytes", facts.memory_bytes},
               {"free_bytes", facts.free_bytes},
@@ -90,6 +91,7 @@ void print_gpu(const json& one) {
   fmt::print("         copies {} | to it {} | to the host {} | float32 products {}\n", per_second(one["copy_bytes_per_second"]),
              per_second(one["to_device_bytes_per_second"]), per_second(one["to_host_bytes_per_second"]),
              flops(one["matrix_flops"]));
+  fmt::print("         attention in bfloat16 by {}\n", one["attention"].get<std::string>());
   if (one.contains("power_watts"))
     fmt::print("         now {:.0f} W\n", one["power_watts"].get<double>());
 }

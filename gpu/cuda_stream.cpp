@@ -70,6 +70,16 @@ void operation::allow_shared(const void* kernel, std::size_t bytes) const {
   check(on_.device_.allow_shared(kernel, bytes));
 }
 
+fused_attention* operation::fused() {
+  if (!on_.fused_)
+    try {
+      on_.fused_ = std::make_unique<fused_attention>(on_.device_, handle());
+    } catch (const cudnn_refusal&) {
+      on_.fused_ = nullptr;  // `troupe devices` says why
+    }
+  return on_.fused_->get();
+}
+
 std::string operation::describe() const {
   std::string text = std::string(name_) + "(";
   for (std::size_t i = 0; i < described_count_; ++i)

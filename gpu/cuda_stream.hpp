@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "gpu/fused_attention.hpp"
 #include "gpu/matrix_products.hpp"
 #include "gpu/memory.hpp"
 #include "gpu/staging.hpp"
@@ -74,7 +75,7 @@ class cuda_stream final : public stream {
   void rms_norm_backward(const tensor& dy, const tensor& x, const tensor& weight, const tensor& rstd,
                          const tensor& residual_gradient, const tensor& dx, const tensor& dweight) override;
 
-  // -- kernels/rotary.cu, attention_*.cu ----------------------------------------
+  // -- kernels/rotary.cu, attention_*.cu, on fused_attention.hpp where that applies -
 
   void rotary(const attention_shape& geometry, double theta, std::int64_t first_position, bool inverse,
               const tensor& qkv) override;
@@ -135,6 +136,7 @@ class cuda_stream final : public stream {
   staging staging_;
   std::unique_ptr<cuda_stream> arrivals_;    // brings what is elsewhere, while this one computes; made when first used
   std::optional<matrix_products> products_;  // made when first used
+  std::optional<std::unique_ptr<fused_attention>> fused_;  // likewise; null: not on this device
   std::array<const char*, 8> recent_{};      // names of the operations enqueued last, for messages
   std::size_t operations_ = 0;
 };

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "gpu/error.hpp"
+#include "gpu/fused_attention.hpp"
 #include "gpu/nvml.hpp"
 
 namespace troupe::gpu {
@@ -83,8 +84,22 @@ std::string architecture_of(const cudaDeviceProp& properties) {
 std::string arithmetic_of(cuda_device& device) {
   const auto properties = properties_of(device);
   const auto products = cublasLtGetVersion();
-  return fmt::format("{} {}, cuBLASLt {}.{}.{}", properties.name, architecture_of(properties), products / 10'000,
-                     products / 100 % 100, products % 100);
+  std::string attention = "no cuDNN";
+  try {
+    attention = fused_attention::library_of(device);
+  } catch (const cudnn_refusal&) {
+    // `attention_of` says why
+  }
+  return fmt::format("{} {}, cuBLASLt {}.{}.{}, {}", properties.name, architecture_of(properties), products / 10'000,
+                     products / 100 % 100, products % 100, attention);
+}
+
+std::string attention_of(cuda_device& device) {
+  try {
+    return fused_attention::library_of(device) + ", where it has kernels for it";
+  } catch (const cudnn_refusal& why) {
+    return std::string("own kernels: ") + why.what();
+  }
 }
 
 device_facts facts_of(cuda_device& device) {

@@ -18,6 +18,7 @@ constexpr device_module module{
     .facts = [](int index) { return gpu::facts_of(gpu::device_at(index)); },
     .rates = [](int index) { return gpu::measure(gpu::device_at(index)); },
     .arithmetic = [](int index) { return gpu::arithmetic_of(gpu::device_at(index)); },
+    .attention = [](int index) { return gpu::attention_of(gpu::device_at(index)); },
     .channels = [](int index) -> std::shared_ptr<channel_maker> {
       return std::make_shared<gpu::nccl_channel_maker>(gpu::device_at(index));
     },

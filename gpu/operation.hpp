@@ -34,6 +34,8 @@ class operation {
 
   cudaStream_t handle() const noexcept { return on_.timeline_->handle(); }
   matrix_products& products();
+  /// Null where the device's attention is computed by kernels of this folder alone.
+  fused_attention* fused();
 
   /// Throws device_error naming the operation and its tensors.
   void check(cudaError_t status) const;

@@ -116,6 +116,11 @@ void cuda_stream::attention_backward(const attention_shape& geometry, const drop
   assert(out.count() == batch * time * heads * size && log_sum_exp.count() == batch * heads * time);
   assert(dout.count() == out.count() && dqkv.count() == qkv.count());
   operation op(*this, "attention_backward", {qkv, out, log_sum_exp, dout}, {dqkv});
+  if (dropout.probability == 0.0 && suits_matrix_units(size, {qkv, out, dout, dqkv})) {
+    auto* const fused = op.fused();
+    if (fused && fused->try_backward(op, geometry, qkv, out, log_sum_exp, dout, dqkv))
+      return;
+  }
   const head_geometry in(geometry);
   const auto rows = batch * heads * time;
   const tensor products = op.scratch(rows);

@@ -145,9 +145,13 @@ void cuda_stream::attention_forward(const attention_shape& geometry, const dropo
   operation op(*this, "attention_forward", {qkv}, {out, log_sum_exp});
   const head_geometry in(geometry);
   const dropout_factors factors(dropout);
-  if (suits_matrix_units(geometry.head_size, {qkv, out}))
+  if (suits_matrix_units(geometry.head_size, {qkv, out})) {
+    auto* const fused = dropout.probability == 0.0 ? op.fused() : nullptr;
+    if (fused && fused->try_forward(op, geometry, qkv, out, log_sum_exp))
+      return;
     return attention_units_forward(op, geometry, factors, qkv.data<bfloat16>(), out.mutable_data<bfloat16>(),
                                    log_sum_exp.mutable_data<float>());
+  }
   with_element(op, qkv, [&]<class E>(E) {
     with_tiling(op, geometry.head_size, [&]<class T>(T) {
       op.launch(forward_kernel<T, E>,

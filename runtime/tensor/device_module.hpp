@@ -49,6 +49,7 @@ struct device_module {
   device_facts (*facts)(int index);
   device_rates (*rates)(int index);
   std::string (*arithmetic)(int index);  ///< what decides how it rounds: see arithmetic.hpp
+  std::string (*attention)(int index);   ///< by what it computes attention in bfloat16, or why not by cuDNN
   /// Channels to GPUs of other processes; device_error also where there is no library for them.
   std::shared_ptr<channel_maker> (*channels)(int index);
   std::size_t stream_bytes;  ///< what a stream takes for itself when it first multiplies matrices

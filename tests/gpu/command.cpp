@@ -58,7 +58,7 @@ TEST_CASE("without a usable library or device the command says why and what to d
 TEST_CASE("the command lists the devices, plans for a GPU and trains on it") {
   const scratch_folder folder;
   prepare(folder);
-  const variable library("TROUPE_CUDA_LIBRARY", EMULATED_LIBRARY);
+  const variable library("TROUPE_CUDA_LIBRARY", EMULATED_LIBRARY), attention("TROUPE_CUDNN_LIBRARY", "off");
   const auto listed = json::parse(run(folder, {"devices", "--json"}).out);
   REQUIRE(listed["devices"].size() == 2);
   CHECK(listed["devices"][0]["device"] == "cpu");
@@ -67,6 +67,7 @@ TEST_CASE("the command lists the devices, plans for a GPU and trains on it") {
   CHECK(listed["devices"][1]["name"] == "emulated GPU");
   for (const auto* rate : {"copy_bytes_per_second", "to_device_bytes_per_second", "to_host_bytes_per_second", "matrix_flops"})
     CHECK(listed["devices"][1][rate] > 0.0);
+  CHECK(listed["devices"][1]["attention"] == "own kernels: TROUPE_CUDNN_LIBRARY is off");
   CHECK(run(folder, {"devices"}).out.find("cuda:0   emulated GPU") != std::string::npos);
 
   const auto planned = run(folder, {"train", "small.toml", "runtime.device=cuda", "--dry-run"});

@@ -16,6 +16,10 @@ namespace {
 constexpr std::int64_t elements_per_part = 16 * each_threads;
 constexpr std::int64_t parts_max = 1024;
 
+unsigned parts_of(const tensor& x) {
+  return static_cast<unsigned>(std::clamp<std::int64_t>(ceiling(x.count(), elements_per_part), 1, parts_max));
+}
+
 struct square {
   __device__ static double of(float x) { return static_cast<double>(x) * static_cast<double>(x); }
 };
@@ -118,15 +122,16 @@ void cuda_stream::sum_each(const char* name, std::span<const tensor> in, const t
   for (std::size_t next = 0; next < in.size();) {
     operation op(*this, name, {}, {out});
     const auto end = std::min(in.size(), next + most);
-    const tensor parts = op.scratch(dtype::float64, parts_max * static_cast<std::int64_t>(end - next));
+    std::int64_t parts_count = 0;
+    for (std::size_t i = next; i < end; ++i)
+      parts_count += parts_of(in[i]);
+    const tensor parts = op.scratch(dtype::float64, parts_count);
     together<part_sums<Term>> sums;
     together<total> totals;
-    for (double* own = parts.mutable_data<double>(); next < end; ++next, own += parts_max) {
+    for (double* own = parts.mutable_data<double>(); next < end; own += parts_of(in[next++])) {
       op.also_reads(in[next]);
-      const auto parts_count = static_cast<unsigned>(
-          std::clamp<std::int64_t>(ceiling(in[next].count(), elements_per_part), 1, parts_max));
-      sums.add({in[next].count(), parts_count, in[next].data<float>(), own});
-      totals.add({parts_count, own, out.mutable_data<double>() + next});
+      sums.add({in[next].count(), parts_of(in[next]), in[next].data<float>(), own});
+      totals.add({parts_of(in[next]), own, out.mutable_data<double>() + next});
     }
     sums.launch(op);
     totals.launch(op);

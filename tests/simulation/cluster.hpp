@@ -214,6 +214,9 @@ class simulated_cluster {
   struct head_process {
     bool dead = false;
     caf::actor root, coordinator, disk, writer;
+
+    /// These and the places that they know hold each other.
+    void forget() { root = coordinator = disk = writer = {}; }
   };
 
   struct newcomer {

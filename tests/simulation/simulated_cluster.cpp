@@ -10,6 +10,7 @@ simulated_cluster::simulated_cluster(simulator& sim, job_context_ptr context)
 }
 
 simulated_cluster::~simulated_cluster() {
+  here_->forget();
   for (const auto& each : members_)
     send_exit(each->node->agent(), caf::exit_reason::kill);
   send_exit(head_->membership(), caf::exit_reason::kill);
@@ -43,6 +44,7 @@ void simulated_cluster::kill_head() {
   for (const auto& each : {caf::actor_cast<caf::actor>(names_), head_->membership(), here_->root, here_->disk, here_->writer})
     send_exit(each, caf::exit_reason::kill);
   send_exit(here_->coordinator, make_error(errc::killed_by_chaos, "its process was killed"));  // ends its tree, too
+  here_->forget();
 }
 
 void simulated_cluster::succeed_head(job_context_ptr context) {

@@ -198,8 +198,8 @@ TEST_CASE("a full disk costs cuts, and no step") {
     CHECK(summary.fingerprint == print);
     CHECK(summary.rollbacks == 0);
     CHECK(summary.restarts == 0);
-    REQUIRE(!warnings.empty());
-    CHECK(warnings.front().find("could not be saved") != std::string::npos);
+    // Beside it, there may be one that a cut was due before the last was on disk.
+    CHECK(std::ranges::any_of(warnings, [](const auto& each) { return each.find("could not be saved") != std::string::npos; }));
     CHECK(cuts.back() == 30);
   }
   SUBCASE("to the end") {

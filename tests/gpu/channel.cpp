@@ -38,8 +38,13 @@ struct channel_pair {
     });
   }
 
+  const variable library{"TROUPE_NCCL_LIBRARY", EMULATED_NCCL_LIBRARY};
   std::shared_ptr<channel_maker> maker;
   std::unique_ptr<device_channel> in, out;
+};
+
+struct ready_channel : channel_pair {
+  ready_channel() { REQUIRE(get_ready()); }
 };
 
 /// Runs what should wait for nobody; false: it does wait. Then `let_go` must make it go on.
@@ -76,10 +81,8 @@ tensor doubled(stream& on, const tensor& host) {
 TEST_CASE("tensors that are still being computed come out of a channel as they will be") {
   if (!has_stand_in())
     return;
-  const variable library("TROUPE_NCCL_LIBRARY", EMULATED_NCCL_LIBRARY);
   const tests::two_gpus machine;
-  const channel_pair channel;
-  REQUIRE(channel.get_ready());
+  const ready_channel channel;
   const auto on = find_device("cuda:0").make_stream({}), other = find_device("cuda:1").make_stream({});
   std::vector<std::unique_ptr<incoming_tensors>> coming;
   std::vector<tensor> expected;
@@ -109,9 +112,7 @@ TEST_CASE("tensors that are still being computed come out of a channel as they w
 TEST_CASE("who waits for tensors that will not come is let go when the channel is broken off, and gets none") {
   if (!has_stand_in())
     return;
-  const variable library("TROUPE_NCCL_LIBRARY", EMULATED_NCCL_LIBRARY);
-  const channel_pair channel;
-  REQUIRE(channel.get_ready());
+  const ready_channel channel;
   const auto coming = channel.in->receive(std::vector<tensor_form>{{dtype::float32, {100}}});
   std::string fault;
   std::thread waiting([&] { fault = fault_of([&] { coming->wait(); }); });
@@ -130,10 +131,8 @@ TEST_CASE("who waits for tensors that will not come is let go when the channel i
 TEST_CASE("a GPU computes on in the memory of what it sent, and in place, while nobody receives") {
   if (!has_stand_in())
     return;
-  const variable library("TROUPE_NCCL_LIBRARY", EMULATED_NCCL_LIBRARY);
   const tests::two_gpus machine;
-  const channel_pair channel;
-  REQUIRE(channel.get_ready());
+  const ready_channel channel;
   const std::vector<tensor_form> forms{{dtype::float32, {100}}};
   std::vector<std::unique_ptr<incoming_tensors>> coming;
   std::vector<float> computed;
@@ -167,9 +166,7 @@ TEST_CASE("a GPU computes on in the memory of what it sent, and in place, while 
 TEST_CASE("who computes with what has come does not wait for what is yet to come") {
   if (!has_stand_in())
     return;
-  const variable library("TROUPE_NCCL_LIBRARY", EMULATED_NCCL_LIBRARY);
-  const channel_pair channel;
-  REQUIRE(channel.get_ready());
+  const ready_channel channel;
   const auto on = find_device("cuda:0").make_stream({});
   const std::vector<tensor_form> forms{{dtype::float32, {100}}};
   const auto first = channel.in->receive(forms), second = channel.in->receive(forms);
@@ -182,9 +179,7 @@ TEST_CASE("who computes with what has come does not wait for what is yet to come
 TEST_CASE("a channel takes no more than a part of the GPU's memory for what it sends, and gives it back") {
   if (!has_stand_in())
     return;
-  const variable library("TROUPE_NCCL_LIBRARY", EMULATED_NCCL_LIBRARY);
-  const channel_pair channel;
-  REQUIRE(channel.get_ready());
+  const ready_channel channel;
   const auto on = find_device("cuda:0").make_stream({});
   const tensor small = doubled(*on, numbers(floats_in_mib, 1.0f));
   const tensor large = doubled(*on, numbers(9 * floats_in_mib, 1.0f));
@@ -206,10 +201,7 @@ TEST_CASE("a channel takes no more than a part of the GPU's memory for what it s
 TEST_CASE("memory that a channel may still write to is nobody else's, whoever forgets it") {
   if (!has_stand_in())
     return;
-  const variable library("TROUPE_NCCL_LIBRARY", EMULATED_NCCL_LIBRARY);
-  const channel_pair broken, whole;
-  REQUIRE(broken.get_ready());
-  REQUIRE(whole.get_ready());
+  const ready_channel broken, whole;
   const auto on = find_device("cuda:0").make_stream({});
   const tensor x = doubled(*on, numbers(floats_in_mib, 1.0f));
   const auto before = bytes_in_use();
@@ -225,10 +217,7 @@ TEST_CASE("memory that a channel may still write to is nobody else's, whoever fo
 TEST_CASE("channels that are broken off one after the other do not wait for each other") {
   if (!has_stand_in())
     return;
-  const variable library("TROUPE_NCCL_LIBRARY", EMULATED_NCCL_LIBRARY);
-  const channel_pair first, second;
-  REQUIRE(first.get_ready());
-  REQUIRE(second.get_ready());
+  const ready_channel first, second;
   std::vector<std::thread> waiting;
   for (const auto* each : {&first, &second})
     waiting.emplace_back([coming = each->in->receive(one_mib)] {
@@ -247,12 +236,10 @@ TEST_CASE("channels that are broken off one after the other do not wait for each
 TEST_CASE("channels that many threads use are broken off at any moment, and keep nothing") {
   if (!has_stand_in())
     return;
-  const variable library("TROUPE_NCCL_LIBRARY", EMULATED_NCCL_LIBRARY);
   const auto before = bytes_in_use();
   const std::vector<tensor_form> forms{{dtype::float32, {100}}};
   for (int round = 0; round < 20; ++round) {
-    const channel_pair channel;
-    REQUIRE(channel.get_ready());
+    const ready_channel channel;
     std::atomic<bool> ends{false};
     const auto until_it_breaks = [&](auto does) {
       return std::thread([&ends, does] {
@@ -291,10 +278,7 @@ TEST_CASE("who has device links is told which variables CUDA needs for them") {
 TEST_CASE("a call that is refused breaks its channel, and no other of the same thread") {
   if (!has_stand_in())
     return;
-  const variable library("TROUPE_NCCL_LIBRARY", EMULATED_NCCL_LIBRARY);
-  const channel_pair bad, good;
-  REQUIRE(bad.get_ready());
-  REQUIRE(good.get_ready());
+  const ready_channel bad, good;
   const auto on = find_device("cuda:0").make_stream({});
   const tensor x = doubled(*on, numbers(10, 1.0f));
   {

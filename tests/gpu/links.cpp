@@ -185,16 +185,24 @@ tensor computed(stream& on, float value, std::int64_t count = 100) {
   return y;
 }
 
+struct linked_pair {
+  linked_pair() {
+    b.dial(a);
+    REQUIRE(comes_true([&] { return a.is_linked() && b.is_linked(); }));
+  }
+
+  const variable library{"TROUPE_NCCL_LIBRARY", EMULATED_NCCL_LIBRARY};
+  linked_node a{1}, b{2};
+  const std::unique_ptr<stream> on = find_device("cuda").make_stream({});
+};
+
 }  // namespace
 
 TEST_CASE("tensors on a GPU arrive on a GPU, in the order of messages, without passing through the hosts") {
   if (!tests::emulated_failure())
     return;
-  const variable library("TROUPE_NCCL_LIBRARY", EMULATED_NCCL_LIBRARY);
-  linked_node a(1), b(2);
-  b.dial(a);
-  REQUIRE(comes_true([&] { return a.is_linked() && b.is_linked(); }));
-  const auto on = find_device("cuda").make_stream({});
+  linked_pair nodes;
+  auto& [library, a, b, on] = nodes;
   constexpr std::uint64_t count = 60;
   for (std::uint64_t i = 0; i < count; ++i)
     a.say(2, i, i % 3 == 0 ? make_host_tensor(dtype::float32, {1}) : computed(*on, static_cast<float>(i)));
@@ -214,11 +222,9 @@ TEST_CASE("tensors on a GPU arrive on a GPU, in the order of messages, without p
 TEST_CASE("a link that stalls is broken off in time, and who waited for it loses its sender") {
   if (!tests::emulated_failure())
     return;
-  const variable library("TROUPE_NCCL_LIBRARY", EMULATED_NCCL_LIBRARY), fails("EMULATED_NCCL", "stalls-after-4");
-  linked_node a(1), b(2);
-  b.dial(a);
-  REQUIRE(comes_true([&] { return a.is_linked() && b.is_linked(); }));
-  const auto on = find_device("cuda").make_stream({});
+  const variable fails("EMULATED_NCCL", "stalls-after-4");
+  linked_pair nodes;
+  auto& [library, a, b, on] = nodes;
   for (std::uint64_t i = 0; i < 10; ++i)
     a.say(2, i, computed(*on, 1.0f));
   REQUIRE(comes_true([&] { return !b.lost().empty(); }));
@@ -233,11 +239,8 @@ TEST_CASE("a link that stalls is broken off in time, and who waited for it loses
 TEST_CASE("what is too large for a link takes the hosts' way, and its turn") {
   if (!tests::emulated_failure())
     return;
-  const variable library("TROUPE_NCCL_LIBRARY", EMULATED_NCCL_LIBRARY);
-  linked_node a(1), b(2);
-  b.dial(a);
-  REQUIRE(comes_true([&] { return a.is_linked() && b.is_linked(); }));
-  const auto on = find_device("cuda").make_stream({});
+  linked_pair nodes;
+  auto& [library, a, b, on] = nodes;
   constexpr std::uint64_t count = 12;
   constexpr std::int64_t large = (9 << 20) / sizeof(float);  // of 512 MiB
   for (std::uint64_t i = 0; i < count; ++i)

@@ -1,13 +1,10 @@
 #include "gpu/cudnn.hpp"
 
-#include <dlfcn.h>
-
 #include <array>
-#include <cstdlib>
-#include <string_view>
-#include <type_traits>
 
 #include <fmt/format.h>
+
+#include "gpu/run_time_library.hpp"
 
 namespace troupe::gpu {
 
@@ -19,19 +16,17 @@ constexpr std::size_t version_min = 9'16'00, version_end = 10'00'00;
 }  // namespace
 
 std::shared_ptr<const cudnn> cudnn::open() {
-  const char* const chosen = std::getenv("TROUPE_CUDNN_LIBRARY");
-  const char* const file = chosen && *chosen ? chosen : "libcudnn.so.9";
-  if (std::string_view(file) == "off")
+  const auto file = run_time_library::file_named("TROUPE_CUDNN_LIBRARY", "libcudnn.so.9");
+  if (file == "off")
     throw cudnn_refusal("TROUPE_CUDNN_LIBRARY is off");
-  void* const library = dlopen(file, RTLD_NOW | RTLD_LOCAL);  // stays: kernels that it loaded may be under way
+  const run_time_library library(file);
   if (!library)
     throw cudnn_refusal(fmt::format("there is no cuDNN: {}\nhelp: install it where the dynamic linker finds it, or name "
                                     "it in TROUPE_CUDNN_LIBRARY",
-                                    dlerror()));
+                                    library.fault()));
   const auto found = std::make_shared<cudnn>();
   const auto load = [&](auto& function, const char* name) {
-    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name));
-    if (!function)
+    if (!library.find(function, name))
       throw cudnn_refusal(fmt::format("{} is no cuDNN 9: it has no {}\nhelp: 9.16 or later is needed", file, name));
   };
   load(found->get_version, "cudnnGetVersion");

@@ -1,28 +1,22 @@
 #include "gpu/nccl.hpp"
 
-#include <dlfcn.h>
-
-#include <cstdlib>
-#include <type_traits>
-
 #include <fmt/format.h>
 
+#include "gpu/run_time_library.hpp"
 #include "runtime/tensor/device.hpp"
 
 namespace troupe::gpu {
 
 std::shared_ptr<const nccl> nccl::open() {
-  const char* const chosen = std::getenv("TROUPE_NCCL_LIBRARY");
-  const char* const file = chosen && *chosen ? chosen : "libnccl.so.2";
-  void* const library = dlopen(file, RTLD_NOW | RTLD_LOCAL);  // stays: it keeps threads
+  const auto file = run_time_library::file_named("TROUPE_NCCL_LIBRARY", "libnccl.so.2");
+  const run_time_library library(file);
   if (!library)
     throw device_error(fmt::format("there is no NCCL: {}\nhelp: install it where the dynamic linker finds it, or name it "
                                    "in TROUPE_NCCL_LIBRARY; cluster.gpu_links = \"off\", the default, does without",
-                                   dlerror()));
+                                   library.fault()));
   const auto found = std::make_shared<nccl>();
   const auto load = [&](auto& function, const char* name) {
-    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name));
-    if (!function)
+    if (!library.find(function, name))
       throw device_error(fmt::format("{} is too old, or no NCCL: it has no {}\nhelp: 2.18 or later is needed", file,
                                      name));
   };

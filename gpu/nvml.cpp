@@ -1,8 +1,8 @@
 #include "gpu/nvml.hpp"
 
-#include <dlfcn.h>
-
 #include <array>
+
+#include "gpu/run_time_library.hpp"
 
 namespace troupe::gpu {
 
@@ -20,11 +20,8 @@ struct nvml::functions {
   int (*power)(void* device, unsigned* milliwatts) = nullptr;
   int (*energy)(void* device, unsigned long long* millijoules) = nullptr;
 
-  bool find(void* library) {
-    const auto load = [&](auto& function, const char* name) {
-      function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name));
-      return function != nullptr;
-    };
+  bool find(const run_time_library& library) {
+    const auto load = [&](auto& function, const char* name) { return library.find(function, name); };
     return load(init, "nvmlInit_v2") && load(shut_down, "nvmlShutdown") &&
            load(driver_version, "nvmlSystemGetDriverVersion") &&
            load(handle_by_bus, "nvmlDeviceGetHandleByPciBusId_v2") &&
@@ -34,7 +31,7 @@ struct nvml::functions {
 };
 
 std::shared_ptr<const nvml> nvml::open(const std::string& library) {
-  void* const opened = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);  // stays: the driver keeps threads in it
+  const run_time_library opened(library);
   auto found = std::make_unique<functions>();
   if (!opened || !found->find(opened) || found->init() != 0)
     return nullptr;

@@ -21,24 +21,11 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/cli/files.hpp"
+#include "tests/comes_true.hpp"
 
 namespace troupe {
 
 inline const std::filesystem::path command_path = std::filesystem::path(TROUPE_BINARY_DIR) / "bin" / "troupe";
-
-/// How long a test waits for what must happen.
-inline constexpr std::chrono::seconds long_enough{120};
-
-/// False: it did not become true for too long.
-template <class Condition>
-bool comes_true(Condition condition, std::chrono::milliseconds within = long_enough) {
-  for (const auto until = std::chrono::steady_clock::now() + within; std::chrono::steady_clock::now() < until;) {
-    if (condition())
-      return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  return condition();
-}
 
 inline bool says(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 

@@ -73,7 +73,7 @@ struct got {
 
 class linked_node {
  public:
-  explicit linked_node(node_id id)
+  linked_node(node_id id, std::chrono::milliseconds arrive_within)
       : carrier_(make_tcp_network({})), post_(std::make_shared<remoting>(world_.get(), carrier_, codecs())) {
     post_->become(id);
     const auto peer = id == 1 ? 2u : 1u;
@@ -91,9 +91,9 @@ class linked_node {
                      [=](link_id, const std::string& evidence) {
                        with_post([&](remoting& post) { post.disconnect(peer, evidence); });
                      }});
-    link_times quick;
-    quick.watch = std::chrono::milliseconds{5};
-    quick.arrive_within = std::chrono::milliseconds{500};
+    link_times times;
+    times.watch = std::chrono::milliseconds{5};
+    times.arrive_within = arrive_within;
     const auto note_end = [this](channel_end end) {
       if (end == channel_end::receiving)
         note(lost_when_broken_, lost().size());
@@ -104,7 +104,7 @@ class linked_node {
                                    with_post([&](remoting& post) { post.disconnect(peer, evidence); });
                                  },
                                  [this](const log_line& line) { note(log_, line.message); }},
-                                quick);
+                                times);
     post_->host(link_keeper_name, 1, keeper_);
     reader_ = world_.get().spawn([this](caf::event_based_actor*) -> caf::behavior {
       return {[this](const weighed& message) {
@@ -186,13 +186,14 @@ tensor computed(stream& on, float value, std::int64_t count = 100) {
 }
 
 struct linked_pair {
-  linked_pair() {
+  explicit linked_pair(std::chrono::milliseconds arrive_within = long_enough)
+      : a(1, arrive_within), b(2, arrive_within) {
     b.dial(a);
     REQUIRE(comes_true([&] { return a.is_linked() && b.is_linked(); }));
   }
 
   const variable library{"TROUPE_NCCL_LIBRARY", EMULATED_NCCL_LIBRARY};
-  linked_node a{1}, b{2};
+  linked_node a, b;
   const std::unique_ptr<stream> on = find_device("cuda").make_stream({});
 };
 
@@ -223,7 +224,7 @@ TEST_CASE("a link that stalls is broken off in time, and who waited for it loses
   if (!tests::emulated_failure())
     return;
   const variable fails("EMULATED_NCCL", "stalls-after-4");
-  linked_pair nodes;
+  linked_pair nodes{std::chrono::milliseconds{500}};
   auto& [library, a, b, on] = nodes;
   for (std::uint64_t i = 0; i < 10; ++i)
     a.say(2, i, computed(*on, 1.0f));

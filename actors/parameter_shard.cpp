@@ -7,6 +7,7 @@
 #include "actors/checkpoint_writer.hpp"
 #include "actors/job_memory.hpp"
 #include "actors/parameter_shard_body.hpp"
+#include "actors/spawn_in_lane.hpp"
 #include "actors/surviving_cuts.hpp"
 #include "models/gradient_clipping.hpp"
 #include "runtime/supervision/errc.hpp"
@@ -369,9 +370,9 @@ parameter_shard_actor::behavior_type behave(parameter_shard_actor::stateful_poin
 
 }  // namespace
 
-caf::actor spawn_parameter_shard(caf::actor_system& system, job_context_ptr context, std::uint32_t index,
+caf::actor spawn_parameter_shard(caf::actor_system& system, const job_context_ptr& context, std::uint32_t index,
                                  caf::actor coordinator) {
-  return caf::actor_cast<caf::actor>(spawn_computing(system, behave, std::move(context), index, std::move(coordinator)));
+  return spawn_in_lane(system, context, index, behave, index, std::move(coordinator));
 }
 
 }  // namespace troupe

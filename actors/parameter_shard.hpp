@@ -202,7 +202,7 @@ using parameter_shard_actor = caf::typed_actor<
     caf::reacts_to<norm_part>, caf::reacts_to<norms_again>, caf::reacts_to<meet_shard>>;
 
 /// Reports to `coordinator`. Waits for restore_shard before it serves.
-caf::actor spawn_parameter_shard(caf::actor_system& system, job_context_ptr context, std::uint32_t index,
+caf::actor spawn_parameter_shard(caf::actor_system& system, const job_context_ptr& context, std::uint32_t index,
                                  caf::actor coordinator);
 
 }  // namespace troupe

@@ -6,6 +6,7 @@
 
 #include "actors/chaos.hpp"
 #include "actors/lane_pass.hpp"
+#include "actors/spawn_in_lane.hpp"
 #include "runtime/probe.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
@@ -265,10 +266,9 @@ replica_actor::behavior_type behave(replica_actor::stateful_pointer<replica_stat
 
 }  // namespace
 
-caf::actor spawn_replica(caf::actor_system& system, job_context_ptr context, std::uint32_t lane,
+caf::actor spawn_replica(caf::actor_system& system, const job_context_ptr& context, std::uint32_t lane,
                          std::uint64_t incarnation, caf::actor coordinator) {
-  return caf::actor_cast<caf::actor>(
-      spawn_computing(system, behave, std::move(context), lane, incarnation, std::move(coordinator)));
+  return spawn_in_lane(system, context, lane, behave, lane, incarnation, std::move(coordinator));
 }
 
 }  // namespace troupe

@@ -66,7 +66,7 @@ using replica_actor =
                      caf::reacts_to<pull_too_late>, caf::reacts_to<proceed>>;
 
 /// Reports to `coordinator`; waits for begin_lane. `incarnation` orders its attempts after those of its predecessors.
-caf::actor spawn_replica(caf::actor_system& system, job_context_ptr context, std::uint32_t lane,
+caf::actor spawn_replica(caf::actor_system& system, const job_context_ptr& context, std::uint32_t lane,
                          std::uint64_t incarnation, caf::actor coordinator);
 
 }  // namespace troupe

@@ -4,19 +4,34 @@
 
 #include <chrono>
 #include <cstddef>
+#include <map>
 #include <memory>
+#include <mutex>
+#include <string>
 #include <utility>
 
 #include <caf/all.hpp>
 
 namespace troupe {
 
+class computing_thread;
+
 /// Threads that share one queue (a waking worker costs less than stealing does), and no log. The scheduler's threads
-/// serve actors that coordinate; actors that compute have their own, see spawn_computing.
+/// serve actors that coordinate; actors that compute have their own, see spawn_computing and computing_thread.hpp.
 class system_config : public caf::actor_system_config {
  public:
   /// 0 threads: one for each core, but between 2 and 8.
   explicit system_config(std::size_t threads = 0);
+
+  /// See shared_thread.
+  struct shared_threads {
+    std::mutex mutex;
+    std::map<std::string, std::shared_ptr<computing_thread>> by_name;
+  };
+  shared_threads& threads() const noexcept { return *threads_; }
+
+ private:
+  std::shared_ptr<shared_threads> threads_ = std::make_shared<shared_threads>();
 };
 
 /// An actor system that ends in bounded time (P3). CAF waits for every actor, but nothing interrupts one that is stuck in
@@ -51,13 +66,6 @@ template <class F, class... Ts>
 auto spawn_computing(caf::actor_system& system, F f, Ts&&... xs) {
   return is_simulated(system) ? system.spawn(std::move(f), std::forward<Ts>(xs)...)
                               : system.spawn<caf::detached>(std::move(f), std::forward<Ts>(xs)...);
-}
-
-/// The same for an actor that is a class.
-template <class Actor, class... Ts>
-auto spawn_computing_class(caf::actor_system& system, Ts&&... xs) {
-  return is_simulated(system) ? system.spawn<Actor>(std::forward<Ts>(xs)...)
-                              : system.spawn<Actor, caf::detached>(std::forward<Ts>(xs)...);
 }
 
 /// Sends an exit message to `whom` that overtakes ordinary messages. An actor without an exit handler of its own ends

@@ -13,6 +13,8 @@
 
 namespace troupe {
 
+namespace argument {  // runtime/config has the same words for values of run files
+
 /// A number for which `holds`; `expected` ends the sentence "found X, expected ...".
 template <class Predicate>
 CLI::Validator number_check(Predicate holds, std::string expected) {
@@ -56,12 +58,14 @@ inline CLI::Validator whole(std::uint64_t least, std::uint64_t most) {
     "");
 }
 
+}  // namespace argument
+
 /// Seconds for a node to leave.
 inline constexpr double drain_within_default = 25.0;
 inline constexpr double drain_within_max = 86'400.0;
 
 /// Of mathematics: as many as a run file may ask for.
-inline CLI::Validator threads_check() { return whole(1, 1024); }
+inline CLI::Validator threads_check() { return argument::whole(1, 1024); }
 
 /// Batches of an evaluation, and sequences of a batch: likewise.
 inline constexpr std::uint64_t evaluation_extent_max = 1 << 20;

@@ -164,9 +164,9 @@ void add_certs(CLI::App& app, action& chosen) {
   command->footer(footer);
   command->add_option("DIR", options->directory, "folder for them; made where it does not exist")->required();
   command->add_option("--nodes", options->nodes, "certificates of their own for so many nodes; default: one for all")
-      ->transform(whole(1, 10'000));
+      ->transform(argument::whole(1, 10'000));
   command->add_option("--days", options->days, "that a node's certificate is valid; an authority is for 10 years")
-      ->transform(whole(1, 3650))
+      ->transform(argument::whole(1, 3650))
       ->capture_default_str();
   command->callback([&chosen, options] { chosen = [options] { return make(*options); }; });
 }

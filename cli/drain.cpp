@@ -99,12 +99,12 @@ void add_drain(CLI::App& app, action& chosen) {
                       "asked of the head: the node's number, host or endpoint, as `troupe status` shows them; default: the "
                       "node that is asked");
   command->add_option("--within", options->within, "seconds it may take, at most")
-      ->check(from_to(0, drain_within_max))
+      ->check(argument::from_to(0, drain_within_max))
       ->capture_default_str();
   command->add_option("--wait", options->wait,
                       fmt::format("seconds to wait until it is gone, at most; 0: do not wait; default: --within and {:g} more",
                                   wait_beyond_seconds))
-      ->check(from_to(0, 2 * drain_within_max));
+      ->check(argument::from_to(0, 2 * drain_within_max));
   options->access.add_to(*command);
   command->callback([&chosen, options] { chosen = [options] { return drain(*options); }; });
 }

@@ -85,9 +85,9 @@ void add_eval(CLI::App& app, action& chosen) {
   command->add_option("CHECKPOINT", options->path, "a run directory or one of its cuts")->required();
   command->add_option("--data", options->data, "text, whole; default: the validation split of the training data");
   command->add_option("--batches", options->batches, "so many, as training evaluates; default: every sample once")
-    ->transform(whole(1, evaluation_extent_max));
+    ->transform(argument::whole(1, evaluation_extent_max));
   command->add_option("--batch", options->batch, "sequences in each; default: as in training")
-    ->transform(whole(1, evaluation_extent_max));
+    ->transform(argument::whole(1, evaluation_extent_max));
   add_compute_options(*command, options->compute);
   command->add_flag("--json", options->json, "one JSON object");
   command->callback([&chosen, options] { chosen = [options] { return evaluate(*options); }; });

@@ -108,19 +108,19 @@ void add_generate(CLI::App& app, action& chosen) {
   command->add_option("CHECKPOINT", options->path, "a run directory or one of its cuts")->required();
   command->add_option("--prompt", options->prompt, "what to continue; default: the start of a text");
   command->add_option("--tokens", options->settings.tokens_max, "tokens to generate at most")
-    ->transform(whole(0, tokens_max))
+    ->transform(argument::whole(0, tokens_max))
     ->capture_default_str();
   command->add_option("--temperature", sampling.temperature, "divides the logits; 0: always the likeliest token")
-    ->check(at_least(0))
+    ->check(argument::at_least(0))
     ->capture_default_str();
   command->add_option("--top-k", sampling.top_k, "only the k likeliest tokens; 0: all")
-    ->transform(whole(0, tokens_max))
+    ->transform(argument::whole(0, tokens_max))
     ->capture_default_str();
   command->add_option("--top-p", sampling.top_p, "only the fewest tokens that have this probability together")
-    ->check(above_to(0, 1))
+    ->check(argument::above_to(0, 1))
     ->capture_default_str();
   command->add_option("--seed", sampling.seed, "the same seed gives the same text; default: another one each time")
-    ->transform(whole(0, std::numeric_limits<std::uint64_t>::max()));
+    ->transform(argument::whole(0, std::numeric_limits<std::uint64_t>::max()));
   add_compute_options(*command, options->compute);
   command->callback([&chosen, options] { chosen = [options] { return generate_text(*options); }; });
 }

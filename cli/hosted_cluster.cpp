@@ -87,7 +87,7 @@ void hosted_cluster::start_processes() {
                // Processes of one machine are alike. Beside others, they are as fast as the machine measures alone.
                request_.listen.empty() ? "1" : fmt::format("{:.3f}", measure_fma_peak(1) / 1e9)};
   if (!where_.loopback())  // nodes of other machines must reach these, too
-    one.words.insert(one.words.end(), {"--listen", to_string({where_.host, 0}), "--advertise",
+    one.words.insert(one.words.end(), {"--listen", to_string(endpoint_parts{where_.host, 0}), "--advertise",
                                        parse_endpoint(job_.carrier->endpoint(), "--listen").host});
   one.environment = {{"TROUPE_SECRET_FILE", ""}, {"TROUPE_TLS", access_.tls.string()}};
   if (!access_.secret.empty())

@@ -310,14 +310,14 @@ void add_node(CLI::App& app, action& chosen) {
   options->access.add_to(*command);
   command->add_flag("--insecure", options->access.insecure, "listen beyond this machine without TLS");
   command->add_option("--cores", options->cores, "cores to offer; default: those this process may use")
-    ->check(above_to(0, 65536));
+    ->check(argument::above_to(0, 65536));
   command->add_option("--speed", options->speed, "of one core, relative to other nodes; default: measured, in GFLOP/s")
-    ->check(above_to(0, 1e9));
+    ->check(argument::above_to(0, 1e9));
   command->add_option("--drain-within", options->drain_within, "seconds from SIGTERM to leaving, at most")
-      ->check(from_to(0, drain_within_max))
+      ->check(argument::from_to(0, drain_within_max))
       ->capture_default_str();
   command->add_option("--rejoin-within", options->rejoin_within, "seconds to look for a head that is gone")
-      ->check(from_to(0, 2592000))
+      ->check(argument::from_to(0, 2592000))
       ->capture_default_str();
   command->add_option("--preemption", options->preemption,
                       "watch a cloud's metadata service for notices: aws, gcp, or aws=URL, gcp=URL")

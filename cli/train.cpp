@@ -292,10 +292,10 @@ void add_train(CLI::App& app, action& chosen) {
                       "its handler, with :wedge that never returns; random:PROBABILITY[:SEED]; several with commas")
     ->allow_extra_args(false);
   command->add_option("--nodes", options->cluster.nodes, "run on this many processes of this machine, started for it")
-    ->transform(whole(1, nodes_max));
+    ->transform(argument::whole(1, nodes_max));
   command->add_option("--replace-after", options->cluster.replace_after,
                       "seconds until a process of --nodes that died is replaced")
-    ->check(from_to(0, 3600))
+    ->check(argument::from_to(0, 3600))
     ->capture_default_str();
   auto* listen = command->add_option("--listen", options->cluster.listen,
                                      "ADDRESS:PORT where `troupe node --join` finds this run; without a port that of MASTER_PORT, "
@@ -303,14 +303,14 @@ void add_train(CLI::App& app, action& chosen) {
   command->add_option("--min-nodes", options->cluster.min_nodes,
                       "nodes to wait for before the first step; default: as many as --nodes; else, with --listen, as "
                       "many as torchrun's or Slurm's variables say, at least one")
-    ->transform(whole(1, 65536));
+    ->transform(argument::whole(1, 65536));
   command->add_option("--wait-for-nodes", options->cluster.wait_for_nodes,
                       "seconds to wait for nodes: for the first, for any when all are gone, for one that has room")
-    ->check(from_to(0, 86400))
+    ->check(argument::from_to(0, 86400))
     ->capture_default_str();
   command->add_option("--recover-within", options->cluster.recover_within,
                       "with --resume: seconds to wait for nodes that hold a later cut in memory than the disk has")
-    ->check(from_to(0, 3600))
+    ->check(argument::from_to(0, 3600))
     ->capture_default_str();
   options->cluster.access.add_to(*command);
   command->add_flag("--insecure", options->cluster.access.insecure, "listen beyond this machine without TLS");

@@ -53,6 +53,11 @@ pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET GLOBAL sentencepiece)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET GLOBAL libpcre2-8)
 find_library(SENTENCEPIECE_TRAIN_LIBRARY sentencepiece_train REQUIRED)
 
+# troupe_compile_together(TARGET): several sources in one go, where headers of others leave much code in each.
+function(troupe_compile_together TARGET)
+  set_target_properties(${TARGET} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 6)
+endfunction()
+
 # troupe_add_library(NAME [DEPENDS targets...]): every .cpp below the current folder, as libtroupe_NAME.so.
 function(troupe_add_library NAME)
   cmake_parse_arguments(ARG "" "" "PUBLIC;PRIVATE" ${ARGN})

@@ -54,7 +54,7 @@ bool is_finite(const cut& of) {
 }  // namespace
 
 TEST_CASE("a job that diverges ends with what happened and what to try, and leaves only cuts from before") {
-  for (const auto mode : {consistency_mode::sync, consistency_mode::async}) {
+  const auto run = [](consistency_mode mode) {
     const scratch_folder folder;
     auto on = inputs();
     on.checkpoints = folder.path();
@@ -75,17 +75,21 @@ TEST_CASE("a job that diverges ends with what happened and what to try, and leav
     CHECK(said.find("\nhelp: lower optimizer.learning_rate, clip gradients") != std::string::npos);
     REQUIRE(!steps.empty());
     CHECK(steps.size() < 20);
-    if (mode != consistency_mode::sync)
-      continue;
-    CHECK(std::isfinite(steps.front().loss));
-    CHECK(steps.front().gradient_norm > 0.0);  // without clipping, too
-    CHECK(said.find("at step 2, ") != std::string::npos);
-    // That of step 1 may have been on its way to the disk.
-    if (const auto kept = checkpoint_store(folder.path(), {}).latest({})) {
-      CHECK(kept->manifest.step == 1);
-      CHECK(is_finite(*kept));
+    if (mode == consistency_mode::sync) {
+      CHECK(std::isfinite(steps.front().loss));
+      CHECK(steps.front().gradient_norm > 0.0);  // without clipping, too
+      CHECK(said.find("at step 2, ") != std::string::npos);
     }
-  }
+    return checkpoint_store(folder.path(), {}).latest({});
+  };
+  run(consistency_mode::async);
+  // The cut of step 1 may be on its way to the disk when step 2 ends the job: then the job is run again.
+  std::optional<cut> kept;
+  for (int attempt = 0; attempt < 20 && !kept; ++attempt)
+    kept = run(consistency_mode::sync);
+  REQUIRE(kept);
+  CHECK(kept->manifest.step == 1);
+  CHECK(is_finite(*kept));
 }
 
 TEST_CASE("a job that is told to go on warns once, and its best evaluation is one that is finite") {

@@ -31,8 +31,8 @@ struct fixture {
   std::size_t thread_of(const caf::actor& teller) {
     caf::scoped_actor self{system};
     std::size_t thread = 0;
-    self->request(teller, long_enough, caf::unit).receive([&](std::size_t x) { thread = x; },
-                                               [&](caf::error& reason) { FAIL(system.render(reason)); });
+    self->request(teller, long_enough, caf::unit)
+        .receive([&](std::size_t x) { thread = x; }, [&](caf::error& reason) { FAIL(system.render(reason)); });
     return thread;
   }
 };

@@ -11,17 +11,17 @@ lane_pass::lane_pass(job_context_ptr context, std::uint32_t lane)
       lane_(lane),
       key_(random_key{context_->settings.training.seed, 0}.fold(lane)) {
   pass_.recompute = context_->recompute;
-  if (!context_->sync())
-    squares_ = on_->allocate(dtype::float64, {static_cast<std::int64_t>(context_->model().parameters().size())});
 }
 
 void lane_pass::begin(std::uint64_t step, std::vector<batch> micro_batches) {
   step_ = step;
   micro_batches_ = std::move(micro_batches);
   micro_ = 0;
-  loss_sum_ = 0.0;
   targets_ = tokens_ = 0;
   const auto& space = context_->model().parameters();
+  losses_ = on_->allocate(dtype::float64, {static_cast<std::int64_t>(micro_batches_.size())});
+  if (!context_->sync())
+    squares_ = on_->allocate(dtype::float64, {static_cast<std::int64_t>(space.size())});
   missing_.assign(context_->model().block_count(), 0);
   for (const auto& each : space)
     ++missing_[each.block];
@@ -62,7 +62,7 @@ lane_pass::progress lane_pass::advance() {
   const bool last_micro_batch = micro_ + 1 == micro_batches_.size();
   const progress result{last_micro_batch && block_ == 0, block_, last_micro_batch};
   if (block_ == 0) {
-    loss_sum_ += pass_.loss_sum();
+    on_->sum_elements(pass_.losses, losses_.slice(static_cast<std::int64_t>(micro_), {1}));
     targets_ += pass_.target_count();
     ++micro_;
     if (!last_micro_batch)
@@ -79,13 +79,6 @@ tensor lane_pass::take_gradient(std::size_t parameter) {
 
 void lane_pass::add_squares(std::size_t parameter) {
   on_->sum_of_squares(pass_.gradient(parameter), squares_.slice(static_cast<std::int64_t>(parameter), {1}));
-}
-
-double lane_pass::sum_of_squares() const {
-  double sum = 0.0;
-  for (const auto square : on_->to_host(squares_).elements<double>())
-    sum += square;
-  return sum;
 }
 
 void lane_pass::release() {

@@ -7,6 +7,7 @@
 
 #include "actors/data_loader.hpp"
 #include "actors/job_context.hpp"
+#include "runtime/tensor/numbers.hpp"
 
 namespace troupe {
 
@@ -34,13 +35,16 @@ class lane_pass {
 
   /// Gives up the gradient of a parameter whose block is complete.
   tensor take_gradient(std::size_t parameter);
-  /// Sum of squares of all gradients of the step, parameter by parameter; call it before they are taken.
+  /// Squares of all gradients of the step, by parameter; add each before it is taken. Bounded and async modes only.
   void add_squares(std::size_t parameter);
-  double sum_of_squares() const;
+  numbers squares() const { return squares_; }
+  /// Sums over targets, by micro-batch.
+  numbers losses() const { return losses_; }
   /// Drops the handles to parameters and gradients, so that their owner may write in place again.
   void release();
+  /// Waits until all that was advanced is computed.
+  void synchronize() { on_->synchronize(); }
 
-  double loss_sum() const noexcept { return loss_sum_; }
   std::int64_t targets() const noexcept { return targets_; }
   std::int64_t tokens() const noexcept { return tokens_; }
 
@@ -58,8 +62,7 @@ class lane_pass {
   std::size_t block_ = 0;
   bool forward_ = true;
   std::vector<std::size_t> missing_;  // by block: parameters still to come
-  tensor squares_;                    // float64, by parameter
-  double loss_sum_ = 0.0;
+  tensor squares_, losses_;           // float64, of this step alone: who was sent them still holds those before
   std::int64_t targets_ = 0;
   std::int64_t tokens_ = 0;
 };

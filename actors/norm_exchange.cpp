@@ -14,13 +14,13 @@ void norm_exchange::add_own(const norm_part& part) {
     own_.erase(own_.begin());
 }
 
-std::optional<std::vector<double>> norm_exchange::squares(std::uint64_t step) const {
+std::optional<std::vector<numbers>> norm_exchange::squares(std::uint64_t step) const {
   const auto found = parts_.find(step);
   if (found == parts_.end() || found->second.size() < shards_)
     return {};
-  std::vector<double> all;
+  std::vector<numbers> all;
   for (const auto& [shard, squares] : found->second)
-    all.insert(all.end(), squares.begin(), squares.end());
+    all.push_back(squares);
   return all;
 }
 

@@ -19,17 +19,17 @@ class norm_exchange {
 
   void restart();
   /// Of this shard or another; what comes twice is the same.
-  void add(const norm_part& part) { parts_[part.step][part.shard] = part.sums_of_squares; }
+  void add(const norm_part& part) { parts_[part.step][part.shard] = part.squares; }
   /// This shard's own, about to be sent.
   void add_own(const norm_part& part);
   const std::vector<norm_part>& own() const noexcept { return own_; }
-  /// The squares of all shards, in order of the space, so that their sum does not depend on the number of shards.
-  std::optional<std::vector<double>> squares(std::uint64_t step) const;
+  /// Of all shards, in order of the space, so that their sum does not depend on the number of shards.
+  std::optional<std::vector<numbers>> squares(std::uint64_t step) const;
   void forget_before(std::uint64_t step) { parts_.erase(parts_.begin(), parts_.lower_bound(step)); }
 
  private:
   std::uint32_t shards_;
-  std::map<std::uint64_t, std::map<std::uint32_t, std::vector<double>>> parts_;  // by step, shard
+  std::map<std::uint64_t, std::map<std::uint32_t, numbers>> parts_;  // by step, shard
   std::vector<norm_part> own_;  // the last two
 };
 

@@ -9,7 +9,6 @@
 #include "actors/parameter_shard_body.hpp"
 #include "actors/spawn_in_lane.hpp"
 #include "actors/surviving_cuts.hpp"
-#include "models/gradient_clipping.hpp"
 #include "runtime/supervision/errc.hpp"
 #include "runtime/system.hpp"
 
@@ -133,7 +132,7 @@ void parameter_shard::take_over(shard_state&& from) {
     lanes_[each.lane].applied = each.applied;
   }
   last_ = from.last;
-  recent_ = results_ = std::move(from.results);
+  results_ = std::move(from.results);
   for (const auto& part : from.norms)
     norms_.add_own(part);
   serve();
@@ -265,6 +264,13 @@ void parameter_shard::on(const pull_parameters& message) {
 }
 
 void parameter_shard::report() {
+  std::vector<numbers*> on_their_way{&last_.clipping, &last_.gradient_norm};
+  for (auto& result : results_)
+    on_their_way.push_back(&result.losses);
+  memory_.settle(on_their_way);
+  recent_.insert(recent_.end(), results_.begin(), results_.end());
+  if (recent_.size() > 2 * results_kept)
+    recent_.erase(recent_.begin(), recent_.end() - results_kept);
   shard_report message{epoch_, index_, version_, std::move(results_), steps_done(), {}, duplicates_dropped_,
                        stale_dropped_, last_, staleness_, held_ ? std::optional(held_->cut.step) : std::nullopt};
   results_.clear();

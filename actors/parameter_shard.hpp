@@ -94,8 +94,8 @@ struct complete_step {
   std::uint64_t attempt = 0;
   std::uint64_t version_read = 0;       ///< of this shard's parameters
   std::int64_t targets = 0;             ///< over which the gradients are sums
-  double loss_sum = 0.0;                ///< over the same
-  double gradient_sum_of_squares = 0.0; ///< over the whole space; bounded and async only
+  numbers losses;                       ///< sums over the same, one for each micro-batch
+  numbers squares;                      ///< of the gradient, by parameter of the whole space; bounded and async only
   std::vector<sample_range> samples;    ///< on which they were computed
 };
 

@@ -76,7 +76,6 @@ class parameter_shard {
   void announce_norm();
   void finish_step();
   void apply(lane_gradients& lane);
-  update_factors clip(std::span<const double> squares, double scale, double learning_rate);
   double learning_rate_at_step(std::uint64_t step) const;
   void update(const shard_update& what, const update_factors& factors);
   void finish_update();

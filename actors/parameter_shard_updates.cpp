@@ -1,7 +1,6 @@
 #include <algorithm>
 
 #include "actors/parameter_shard_body.hpp"
-#include "models/gradient_clipping.hpp"
 #include "runtime/probe.hpp"
 #include "runtime/system.hpp"
 
@@ -54,7 +53,7 @@ void parameter_shard::close_step() {
   sum.version = version_;
   for (auto& lane : lanes_) {
     const auto& step = *lane.completed;
-    sum.results.push_back({step.lane, step.step, step.targets, step.loss_sum, step.samples});
+    sum.results.push_back({step.lane, step.step, step.targets, step.losses, step.samples});
     gradients.push_back(std::move(lane.gradients));
     lane.gradients.assign(memory_.size(), {});
   }
@@ -113,12 +112,12 @@ void parameter_shard::finish_step() {
   const auto squares = norms_.squares(version_);
   if (!squares)
     return;
-  const auto factors = clip(*squares, mean_over(targets), learning_rate_at_step(version_));
-  if (has_backup_)
-    tell(self_, keeper_, backup_factors{epoch_, version_, factors});
+  const auto factors = memory_.clip(*squares, mean_over(targets), learning_rate_at_step(version_));
   const auto done = std::move(*pending_);
   pending_.reset();
   update(done, factors);
+  if (has_backup_)
+    tell(self_, keeper_, backup_factors{epoch_, done.version, factors});
   norms_.forget_before(version_);
   finish_update();
 }
@@ -131,16 +130,17 @@ void parameter_shard::apply(lane_gradients& lane) {
   staleness_ = version_ - std::min(version_, step.version_read);
   const auto rate_factor =
       how.staleness_scaled_rate ? 1.0 / static_cast<double>(std::max<std::uint64_t>(staleness_, 1)) : 1.0;
-  auto factors = clip({&step.gradient_sum_of_squares, 1}, mean_over(step.targets),
-                      rate_factor * learning_rate_at_step(version_ / lanes_.size()));
+  auto factors = memory_.clip({&step.squares, 1}, mean_over(step.targets),
+                              rate_factor * learning_rate_at_step(version_ / lanes_.size()));
   shard_update one;
   one.version = version_;
   one.gradients = std::move(lane.gradients);
-  one.results.push_back({step.lane, step.step, step.targets, step.loss_sum, step.samples});
+  one.results.push_back({step.lane, step.step, step.targets, step.losses, step.samples});
   lane.gradients.assign(memory_.size(), {});
   if (how.delay_compensation != consistency_settings::compensation_kind::none && !lane.read.empty()) {
-    memory_.compensate_delay(one.gradients, lane.read, factors.gradient_scale);
+    memory_.compensate_delay(one.gradients, lane.read, factors);
     factors.gradient_scale = 1.0;
+    factors.clipping = {};
     one.mean_squares.assign(memory_.mean_squares().begin(), memory_.mean_squares().end());
   }
   lane.read.clear();
@@ -161,29 +161,22 @@ double parameter_shard::learning_rate_at_step(std::uint64_t step) const {
                           static_cast<std::int64_t>(settings.training.steps));
 }
 
-update_factors parameter_shard::clip(std::span<const double> squares, double scale, double learning_rate) {
-  const auto clipped = clip_gradient(squares, scale, context_->settings.training.clip);
-  return {learning_rate, clipped.scale, clipped.norm};
-}
-
 void parameter_shard::update(const shard_update& what, const update_factors& factors) {
   ++version_;
-  memory_.update(what.gradients, {factors.learning_rate, factors.gradient_scale, static_cast<std::int64_t>(version_)});
+  memory_.update(what.gradients, factors, version_);
   last_ = factors;
   for (const auto& result : what.results) {
     lanes_[result.lane].count_applied();
     results_.push_back(result);
-    recent_.push_back(result);
   }
-  if (recent_.size() > 2 * results_kept)
-    recent_.erase(recent_.begin(), recent_.end() - results_kept);
 }
 
+/// Lanes first: a device that computes the update has then been given what comes after it, when its report waits for it.
 void parameter_shard::finish_update() {
-  report();
-  begin_backup();
   answer_pulls();
   answer_queries();
+  report();
+  begin_backup();
 }
 
 }  // namespace troupe

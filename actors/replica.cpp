@@ -202,17 +202,27 @@ class replica {
   }
 
   void complete() {
-    const auto squares = context_->sync() ? 0.0 : work_.sum_of_squares();
     work_.release();  // before the shards hear of it: they update in place what nobody holds
-    for (std::uint32_t shard = 0; shard < shards_.size(); ++shard)
-      tell(self_, shards_[shard],
-                  complete_step{epoch_, lane_, step_, attempt_, versions_[shard], work_.targets(), work_.loss_sum(), squares,
-                                samples_});
-    tell(self_, coordinator_, lane_report{lane_, step_, work_.tokens(), std::chrono::duration<double>(computing_).count()});
+    std::vector<complete_step> done;
+    for (const auto version : versions_)
+      done.push_back({epoch_, lane_, step_, attempt_, version, work_.targets(), work_.losses(), work_.squares(), samples_});
+    lane_report report{lane_, step_, work_.tokens()};
+    auto computing = computing_;
     ++step_;
     disagreements_ = 0;
     now_ = phase::resting;
-    begin_step();
+    // A shard that updates, and then waits for its device, has given those what they need who had asked for it before.
+    if (context_->sync())
+      begin_step();
+    for (std::uint32_t shard = 0; shard < shards_.size(); ++shard)
+      tell(self_, shards_[shard], std::move(done[shard]));
+    if (!context_->sync())
+      begin_step();
+    const auto begin = self_->clock().now();
+    work_.synchronize();
+    computing += self_->clock().now() - begin;
+    report.seconds = std::chrono::duration<double>(computing).count();
+    tell(self_, coordinator_, report);
   }
 
   replica_actor::pointer self_;

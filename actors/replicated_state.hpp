@@ -9,6 +9,7 @@
 
 #include "actors/job.hpp"
 #include "runtime/checkpoint/store.hpp"
+#include "runtime/tensor/numbers.hpp"
 
 namespace troupe {
 
@@ -18,7 +19,7 @@ struct norm_part {
   std::uint64_t epoch = 0;
   std::uint64_t step = 0;
   std::uint32_t shard = 0;
-  std::vector<double> sums_of_squares;
+  numbers squares;
 };
 inline constexpr std::size_t norm_parts_kept = 2;
 
@@ -27,7 +28,7 @@ struct lane_result {
   std::uint32_t lane = 0;
   std::uint64_t step = 0;
   std::int64_t targets = 0;
-  double loss_sum = 0.0;
+  numbers losses;  ///< one for each micro-batch; their sum counts
   std::vector<sample_range> samples;
 };
 /// Of the last updates, in case the coordinator did not hear of them.
@@ -45,8 +46,9 @@ struct shard_update {
 /// The numbers that turn it into an update. In sync mode they are known when all shards' parts of the norm are.
 struct update_factors {
   double learning_rate = 0.0;
-  double gradient_scale = 1.0;
-  double gradient_norm = 0.0;  ///< for people
+  double gradient_scale = 1.0;  ///< without clipping
+  numbers clipping;             ///< what it is multiplied by, as `stream::clip_by_norm` says; none: 1
+  numbers gradient_norm;        ///< for people
 };
 
 /// A shard, whole.

@@ -20,8 +20,7 @@ void shard_backup::finish(const update_factors& factors) {
   auto update = std::move(*state_.pending);
   state_.pending.reset();
   memory_.set_mean_squares(update.mean_squares);
-  memory_.update(update.gradients, {factors.learning_rate, factors.gradient_scale,
-                                    static_cast<std::int64_t>(update.version) + 1});
+  memory_.update(update.gradients, factors, update.version + 1);
   auto& now = state_.now;
   now.version = update.version + 1;
   for (const auto& result : update.results) {

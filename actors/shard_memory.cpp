@@ -93,16 +93,30 @@ void shard_memory::restore(const shard_origin& from) {
   }
 }
 
-void shard_memory::update(std::span<const tensor> gradients, const update_options& options) {
-  const profiled_range range(on_->on(), [&] { return fmt::format("shard/{} step {} update", index_, options.step); });
+update_factors shard_memory::clip(std::span<const numbers> squares, double scale, double learning_rate) {
+  std::vector<tensor> parts;
+  for (const numbers& each : squares)
+    parts.push_back(here(each.handle()));
+  const tensor clipped = on_->allocate(dtype::float64, {2});
+  on_->clip_by_norm(parts, scale, context_->settings.training.clip, clipped);
+  return {learning_rate, scale, clipped.slice(0, {1}), clipped.slice(1, {1})};
+}
+
+scalar shard_memory::gradient_scale(const update_factors& factors) {
+  const tensor& clipping = factors.clipping.handle();
+  return {factors.gradient_scale, clipping ? here(clipping) : tensor{}};
+}
+
+void shard_memory::update(std::span<const tensor> gradients, const update_factors& factors, std::uint64_t step) {
+  const profiled_range range(on_->on(), [&] { return fmt::format("shard/{} step {} update", index_, step); });
   const bool is_held = !values_.front().unique();
   if (reserved_ && is_held)
     reserved_->clear();  // what is written aside now finds it in the device's cache
-  const auto key = random_key{context_->settings.training.seed, rounding_sequence}.fold(static_cast<std::uint64_t>(options.step));
+  const auto key = random_key{context_->settings.training.seed, rounding_sequence}.fold(step);
   std::vector<parameter_update> all;
   for (std::size_t i = 0; i < size(); ++i)
     all.push_back({at(i), gradients[i], values_[i], state_[i], key.fold(first_ + i)});
-  rule_->update_all(*on_, options, all);
+  rule_->update_all(*on_, {factors.learning_rate, gradient_scale(factors), static_cast<std::int64_t>(step)}, all);
   if (!reserved_) {
     reserved_.emplace();
     // Who goes on from a cut holds that, and the update just now has taken what the copies of the next one take.
@@ -125,8 +139,9 @@ void shard_memory::reserve_copies() {
 }
 
 void shard_memory::compensate_delay(std::span<const tensor> gradients, std::span<const tensor> read,
-                                    double gradient_scale) {
+                                    const update_factors& factors) {
   const auto& how = context_->settings.consistency;
+  const compensation_options options{how.compensation_lambda, how.compensation_decay, gradient_scale(factors)};
   for (std::size_t i = 0; i < size(); ++i) {
     tensor mean_square;
     if (!mean_squares_.empty()) {
@@ -137,8 +152,7 @@ void shard_memory::compensate_delay(std::span<const tensor> gradients, std::span
       }
       mean_square = mean_squares_[i];
     }
-    on_->compensate_delay(how.compensation_lambda, how.compensation_decay, gradient_scale, gradients[i], values_[i],
-                          read[i], mean_square, gradients[i]);
+    on_->compensate_delay(options, gradients[i], values_[i], read[i], mean_square, gradients[i]);
   }
 }
 
@@ -147,7 +161,7 @@ void shard_memory::set_mean_squares(std::span<const tensor> values) {
     mean_squares_[i] = on_->to_device(values[i]);
 }
 
-std::vector<double> shard_memory::sum_lanes(std::span<const std::vector<tensor>> lanes) {
+numbers shard_memory::sum_lanes(std::span<const std::vector<tensor>> lanes) {
   const auto squares = on_->allocate(dtype::float64, {static_cast<std::int64_t>(size())});
   if (lanes.size() == 1) {
     on_->sum_of_squares_all(lanes.front(), squares);
@@ -159,9 +173,7 @@ std::vector<double> shard_memory::sum_lanes(std::span<const std::vector<tensor>>
       on_->sum(terms, terms[0], squares.slice(static_cast<std::int64_t>(i), {1}));
     }
   }
-  const auto host = on_->to_host(squares);
-  const auto view = host.elements<double>();
-  return {view.begin(), view.end()};
+  return squares;
 }
 
 std::vector<named_tensor> shard_memory::snapshot() {

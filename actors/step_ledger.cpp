@@ -57,8 +57,9 @@ std::optional<step_report> step_ledger::next() {
   report.step = next_ + 1;
   double loss_sum = 0.0;
   for (const auto& [lane, result] : results_[next_]) {
-    loss_sum += result.loss_sum;
-    if (!std::isfinite(result.loss_sum) && !report.diverged_lane)
+    const double loss = result.losses.sum();
+    loss_sum += loss;
+    if (!std::isfinite(loss) && !report.diverged_lane)
       report.diverged_lane = lane;
     report.tokens += result.targets;
     report.samples.insert(report.samples.end(), result.samples.begin(), result.samples.end());
@@ -67,7 +68,7 @@ std::optional<step_report> step_ledger::next() {
   results_.erase(next_++);
   report.loss = loss_sum / static_cast<double>(std::max<std::int64_t>(report.tokens, 1));
   report.learning_rate = reports_[0]->last.learning_rate;
-  report.gradient_norm = reports_[0]->last.gradient_norm;
+  report.gradient_norm = reports_[0]->last.gradient_norm.sum();
   for (const auto& each : reports_)
     report.staleness_max = std::max(report.staleness_max, each->staleness);
   const auto now = clock::now();

@@ -181,6 +181,10 @@ tensor cuda_stream::to_host(const tensor& in) { return all_to_host({&in, 1}).fro
 std::vector<tensor> cuda_stream::all_to_host(std::span<const tensor> in) {
   std::vector<tensor> out;
   for (const tensor& each : in) {
+    if (!each.owner()->on()) {
+      out.push_back(each);
+      continue;
+    }
     const operation op(*this, "to_host", {each}, {});
     out.emplace_back(device_.pinned().allocate(each.size_bytes()), 0, each.type(), each.shape());
     op.check(cudaMemcpyAsync(out.back().mutable_bytes(), each.bytes(), each.size_bytes(), cudaMemcpyDeviceToHost,

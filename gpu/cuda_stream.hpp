@@ -45,7 +45,7 @@ class cuda_stream final : public stream {
 
   // -- kernels/elementwise.cu ---------------------------------------------------
 
-  void scaled_add(double alpha, const tensor& a, double beta, const tensor& b, const tensor& out) override;
+  void scaled_add(double alpha, const tensor& a, const scalar& beta, const tensor& b, const tensor& out) override;
   void scale_to_unit(const tensor& a, const tensor& square_sum, double least, const tensor& out) override;
   void activation_forward(activation kind, const tensor& x, const tensor& y) override;
   void activation_backward(activation kind, const tensor& x, const tensor& dy, const tensor& dx) override;
@@ -103,6 +103,10 @@ class cuda_stream final : public stream {
   void sum_of_squares_all(std::span<const tensor> in, const tensor& out) override;
   void sum_elements(const tensor& x, const tensor& out) override;
 
+  // -- kernels/clipping.cu ------------------------------------------------------
+
+  void clip_by_norm(std::span<const tensor> squares, double scale, double most, const tensor& out) override;
+
   // -- kernels/optimizers.cu ----------------------------------------------------
 
   void adamw(const adamw_options& options, const tensor& gradient, const tensor& parameter,
@@ -113,8 +117,8 @@ class cuda_stream final : public stream {
            const tensor& parameter_out, const tensor& velocity_out) override;
   void lion(const lion_options& options, const tensor& gradient, const tensor& parameter, const tensor& moment,
             const tensor& parameter_out, const tensor& moment_out) override;
-  void compensate_delay(double lambda, double decay, double gradient_scale, const tensor& gradient,
-                        const tensor& now, const tensor& then, const tensor& mean_square, const tensor& out) override;
+  void compensate_delay(const compensation_options& options, const tensor& gradient, const tensor& now,
+                        const tensor& then, const tensor& mean_square, const tensor& out) override;
 
  private:
   friend class operation;

@@ -29,7 +29,7 @@ struct optimizer_settings {
 /// What one update needs besides the tensors.
 struct update_options {
   double learning_rate = 0.0;
-  double gradient_scale = 1.0;
+  scalar gradient_scale = 1.0;
   std::int64_t step = 1;  ///< 1 for the first update
   random_key key = {};    ///< of this parameter and step; for stochastic rounding
 };

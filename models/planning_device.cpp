@@ -29,7 +29,7 @@ class planning_stream final : public stream {
     std::memset(host.mutable_bytes(), 0, host.size_bytes());
     return host;
   }
-  void scaled_add(double, t, double, t, t) override {}
+  void scaled_add(double, t, const scalar&, t, t) override {}
   void scale_to_unit(t, t, double, t) override {}
   void activation_forward(activation, t, t) override {}
   void activation_backward(activation, t, t, t) override {}
@@ -60,10 +60,11 @@ class planning_stream final : public stream {
   void sum(std::span<const tensor>, t, t) override {}
   void sum_of_squares(t, t) override {}
   void sum_elements(t, t) override {}
+  void clip_by_norm(std::span<const tensor>, double, double, t) override {}
   void adamw(const adamw_options&, t, t, t, t, t, t, t) override {}
   void sgd(const sgd_options&, t, t, t, t, t) override {}
   void lion(const lion_options&, t, t, t, t, t) override {}
-  void compensate_delay(double, double, double, t, t, t, t, t) override {}
+  void compensate_delay(const compensation_options&, t, t, t, t, t) override {}
 };
 
 }  // namespace

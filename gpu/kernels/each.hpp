@@ -92,6 +92,18 @@ void each_index(const operation& op, std::int64_t count, const Body& body) {
             count, body);
 }
 
+/// A scalar as kernels take it.
+struct multiplier {
+  double known;
+  const double* factor;
+
+  static multiplier of(operation& op, const scalar& from) {
+    op.also_reads(from.factor);
+    return {from.known, data_or_null<double>(from.factor)};
+  }
+  __device__ float value() const { return static_cast<float>(factor ? known * *factor : known); }
+};
+
 template <class Function>
 struct activation_body {
   template <class T>

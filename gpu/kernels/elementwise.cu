@@ -16,11 +16,12 @@ struct scale_body {
 };
 
 struct scaled_add_body {
-  float alpha, beta;
+  float alpha;
+  multiplier beta;
 
   template <class T>
   __device__ void operator()(T& out, T a, T b) const {
-    out = rounded<T>(alpha * float(a) + beta * float(b));
+    out = rounded<T>(alpha * float(a) + beta.value() * float(b));
   }
 };
 
@@ -68,12 +69,12 @@ struct dropout_body {
 
 }  // namespace
 
-void cuda_stream::scaled_add(double alpha, const tensor& a, double beta, const tensor& b, const tensor& out) {
+void cuda_stream::scaled_add(double alpha, const tensor& a, const scalar& beta, const tensor& b, const tensor& out) {
   assert(a.count() == out.count() && (!b || b.count() == a.count()));
   operation op(*this, "scaled_add", {a, b}, {out});
   with_element(op, a, [&]<class T>(T) {
     if (b)
-      each_element(op, a.count(), scaled_add_body{static_cast<float>(alpha), static_cast<float>(beta)},
+      each_element(op, a.count(), scaled_add_body{static_cast<float>(alpha), multiplier::of(op, beta)},
                    out.mutable_data<T>(), a.data<T>(), b.data<T>());
     else
       each_element(op, a.count(), scale_body{static_cast<float>(alpha)}, out.mutable_data<T>(), a.data<T>());

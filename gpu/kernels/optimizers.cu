@@ -11,11 +11,12 @@ namespace troupe::gpu {
 namespace {
 
 struct adamw_body {
-  float scale, keep1, take1, keep2, take2, rate, epsilon, decay;
+  multiplier scale;
+  float keep1, take1, keep2, take2, rate, epsilon, decay;
 
   __device__ void operator()(float& parameter_out, float& first_out, float& second_out, float gradient, float parameter,
                              float first, float second) const {
-    const float slope = gradient * scale;
+    const float slope = gradient * scale.value();
     first_out = first * keep1 + slope * take1;
     second_out = second * keep2 + slope * slope * take2;
     parameter_out = parameter * decay - first_out * rate / (sqrtf(second_out) + epsilon);
@@ -41,26 +42,28 @@ struct adamw_update {
 };
 
 struct sgd_body {
-  float scale, decay, momentum, rate;
+  multiplier scale;
+  float decay, momentum, rate;
   bool nesterov;
 
   __device__ void operator()(float& parameter_out, float gradient, float parameter) const {
-    parameter_out = parameter - (gradient * scale + parameter * decay) * rate;
+    parameter_out = parameter - (gradient * scale.value() + parameter * decay) * rate;
   }
   __device__ void operator()(float& parameter_out, float& velocity_out, float gradient, float parameter,
                              float velocity) const {
-    const float step = gradient * scale + parameter * decay;
+    const float step = gradient * scale.value() + parameter * decay;
     velocity_out = velocity * momentum + step;
     parameter_out = parameter - (nesterov ? step + velocity_out * momentum : velocity_out) * rate;
   }
 };
 
 struct lion_body {
-  float scale, keep1, take1, keep2, take2, rate, decay;
+  multiplier scale;
+  float keep1, take1, keep2, take2, rate, decay;
 
   __device__ void operator()(float& parameter_out, float& moment_out, float gradient, float parameter,
                              float moment) const {
-    const float slope = gradient * scale, blend = moment * keep1 + slope * take1;
+    const float slope = gradient * scale.value(), blend = moment * keep1 + slope * take1;
     const float sign = static_cast<float>(blend > 0.0f) - static_cast<float>(blend < 0.0f);
     parameter_out = parameter * decay - sign * rate;
     moment_out = moment * keep2 + slope * take2;
@@ -68,14 +71,15 @@ struct lion_body {
 };
 
 struct compensation_body {
-  float strength, keep, take, scale;
+  multiplier scale;
+  float strength, keep, take;
 
   __device__ void operator()(float& out, float gradient, float now, float then) const {
-    const float slope = gradient * scale;
+    const float slope = gradient * scale.value();
     out = slope + slope * slope * strength * (now - then);
   }
   __device__ void operator()(float& out, float& square_out, float gradient, float now, float then, float square) const {
-    const float slope = gradient * scale;
+    const float slope = gradient * scale.value();
     square_out = square * keep + slope * slope * take;
     out = slope + slope * slope * strength * (now - then) / sqrtf(square_out + 1e-7f);
   }
@@ -95,16 +99,16 @@ void cuda_stream::adamw_all(const adamw_options& options, std::span<const adamw_
   const auto step = static_cast<double>(options.step);
   const double bias1 = 1.0 - std::pow(options.beta1, step), bias2 = 1.0 - std::pow(options.beta2, step);
   // (m / bias1) / (sqrt(v / bias2) + epsilon), with the corrections moved out of the loop.
-  adamw_body body{static_cast<float>(options.gradient_scale),
-                  static_cast<float>(options.beta1),
-                  static_cast<float>(1.0 - options.beta1),
-                  static_cast<float>(options.beta2),
-                  static_cast<float>(1.0 - options.beta2),
-                  static_cast<float>(options.learning_rate * std::sqrt(bias2) / bias1),
-                  static_cast<float>(options.epsilon * std::sqrt(bias2)),
-                  1.0f};
   for (std::size_t next = 0; next < all.size();) {
     operation op(*this, "adamw", {}, {});
+    adamw_body body{multiplier::of(op, options.gradient_scale),
+                    static_cast<float>(options.beta1),
+                    static_cast<float>(1.0 - options.beta1),
+                    static_cast<float>(options.beta2),
+                    static_cast<float>(1.0 - options.beta2),
+                    static_cast<float>(options.learning_rate * std::sqrt(bias2) / bias1),
+                    static_cast<float>(options.epsilon * std::sqrt(bias2)),
+                    1.0f};
     together<adamw_update> updates;
     for (const auto end = std::min(all.size(), next + updates.most); next < end; ++next) {
       const adamw_tensors& each = all[next];
@@ -127,7 +131,7 @@ void cuda_stream::sgd(const sgd_options& options, const tensor& gradient, const 
                       const tensor& velocity, const tensor& parameter_out, const tensor& velocity_out) {
   assert(gradient.count() == parameter.count() && (!velocity || velocity_out));
   operation op(*this, "sgd", {gradient, parameter, velocity}, {parameter_out, velocity_out});
-  const sgd_body body{static_cast<float>(options.gradient_scale), static_cast<float>(options.weight_decay),
+  const sgd_body body{multiplier::of(op, options.gradient_scale), static_cast<float>(options.weight_decay),
                       static_cast<float>(options.momentum), static_cast<float>(options.learning_rate), options.nesterov};
   if (velocity)
     each_element(op, gradient.count(), body, parameter_out.mutable_data<float>(), velocity_out.mutable_data<float>(),
@@ -142,7 +146,7 @@ void cuda_stream::lion(const lion_options& options, const tensor& gradient, cons
   assert(gradient.count() == parameter.count() && moment.count() == parameter.count());
   operation op(*this, "lion", {gradient, parameter, moment}, {parameter_out, moment_out});
   each_element(op, gradient.count(),
-               lion_body{static_cast<float>(options.gradient_scale), static_cast<float>(options.beta1),
+               lion_body{multiplier::of(op, options.gradient_scale), static_cast<float>(options.beta1),
                          static_cast<float>(1.0 - options.beta1), static_cast<float>(options.beta2),
                          static_cast<float>(1.0 - options.beta2), static_cast<float>(options.learning_rate),
                          static_cast<float>(1.0 - options.learning_rate * options.weight_decay)},
@@ -150,13 +154,12 @@ void cuda_stream::lion(const lion_options& options, const tensor& gradient, cons
                parameter.data<float>(), moment.data<float>());
 }
 
-void cuda_stream::compensate_delay(double lambda, double decay, double gradient_scale, const tensor& gradient,
-                                   const tensor& now, const tensor& then, const tensor& mean_square,
-                                   const tensor& out) {
+void cuda_stream::compensate_delay(const compensation_options& options, const tensor& gradient, const tensor& now,
+                                   const tensor& then, const tensor& mean_square, const tensor& out) {
   assert(gradient.count() == now.count() && now.count() == then.count() && out.count() == now.count());
   operation op(*this, "compensate_delay", {gradient, now, then}, {mean_square, out});
-  const compensation_body body{static_cast<float>(lambda), static_cast<float>(decay), static_cast<float>(1.0 - decay),
-                               static_cast<float>(gradient_scale)};
+  const compensation_body body{multiplier::of(op, options.gradient_scale), static_cast<float>(options.lambda),
+                               static_cast<float>(options.decay), static_cast<float>(1.0 - options.decay)};
   if (mean_square)
     each_element(op, gradient.count(), body, out.mutable_data<float>(), mean_square.mutable_data<float>(),
                  gradient.data<float>(), now.data<float>(), then.data<float>(), mean_square.data<float>());

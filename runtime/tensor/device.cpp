@@ -1,6 +1,7 @@
 #include "runtime/tensor/device.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <stdexcept>
 
@@ -23,6 +24,16 @@ void stream::cast_all(std::span<const tensor> in, std::span<const tensor> out) {
 void stream::sum_of_squares_all(std::span<const tensor> in, const tensor& out) {
   for (std::size_t i = 0; i < in.size(); ++i)
     sum_of_squares(in[i], out.slice(static_cast<std::int64_t>(i), {1}));
+}
+
+void stream::clip_by_norm(std::span<const tensor> squares, double scale, double most, const tensor& out) {
+  double sum = 0.0;
+  for (const tensor& part : squares)
+    for (const double square : part.elements<double>())
+      sum += square;
+  const double norm = scale * std::sqrt(sum);
+  out.mutable_data<double>()[0] = clipping_factor(norm, most);
+  out.mutable_data<double>()[1] = norm;
 }
 
 void stream::adamw_all(const adamw_options& options, std::span<const adamw_tensors> all) {

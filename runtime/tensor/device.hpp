@@ -35,6 +35,7 @@
 
 #include "runtime/error.hpp"
 #include "runtime/tensor/random.hpp"
+#include "runtime/tensor/scalar.hpp"
 #include "runtime/tensor/tensor.hpp"
 
 namespace troupe {
@@ -98,7 +99,7 @@ struct adamw_options {
   double epsilon = 1e-8;
   double weight_decay = 0.0;
   std::int64_t step = 1;        ///< 1 for the first update; corrects the bias of the moments
-  double gradient_scale = 1.0;  ///< multiplies the gradient as it is read (mean over tokens, clipping)
+  scalar gradient_scale = 1.0;  ///< multiplies the gradient as it is read (mean over tokens, clipping)
 };
 
 /// What `adamw` takes of one parameter of many.
@@ -113,7 +114,7 @@ struct sgd_options {
   double momentum = 0.0;
   bool nesterov = false;
   double weight_decay = 0.0;  ///< added to the gradient, as in PyTorch's SGD
-  double gradient_scale = 1.0;
+  scalar gradient_scale = 1.0;
 };
 
 /// Chen et al. 2023, arXiv:2302.06675.
@@ -122,7 +123,14 @@ struct lion_options {
   double beta1 = 0.9;
   double beta2 = 0.99;
   double weight_decay = 0.0;
-  double gradient_scale = 1.0;
+  scalar gradient_scale = 1.0;
+};
+
+/// Delay compensation: Zheng et al. 2017, arXiv:1609.08326.
+struct compensation_options {
+  double lambda = 0.04;
+  double decay = 0.95;  ///< of the mean square, in the adaptive form
+  scalar gradient_scale = 1.0;
 };
 
 /// In what a stream computes.
@@ -179,13 +187,13 @@ class stream {
   virtual tensor to_device(const tensor& from) = 0;
   /// To the host; waits. On host devices the handle itself.
   virtual tensor to_host(const tensor& in) = 0;
-  /// Each of them as `to_host`, waiting once for all.
+  /// Each of them as `to_host`, waiting once for all; the handle itself of what is on the host already.
   virtual std::vector<tensor> all_to_host(std::span<const tensor> in);
 
   // -- element-wise -----------------------------------------------------------
 
   /// out = alpha * a + beta * b; `out` may be `a` or `b`. With `b` empty: out = alpha * a.
-  virtual void scaled_add(double alpha, const tensor& a, double beta, const tensor& b, const tensor& out) = 0;
+  virtual void scaled_add(double alpha, const tensor& a, const scalar& beta, const tensor& b, const tensor& out) = 0;
   /// out = a / max(sqrt(square_sum), least), with float64 square_sum[1] as `sum_of_squares` gives it. `out` may be `a`.
   virtual void scale_to_unit(const tensor& a, const tensor& square_sum, double least, const tensor& out) = 0;
   virtual void activation_forward(activation kind, const tensor& x, const tensor& y) = 0;
@@ -280,6 +288,11 @@ class stream {
   virtual void sum_of_squares_all(std::span<const tensor> in, const tensor& out);
   /// out (float64, one element) = sum of x's elements.
   virtual void sum_elements(const tensor& x, const tensor& out) = 0;
+  /// Clipping by the global norm (Pascanu et al. 2013, arXiv:1211.5063), as PyTorch's clip_grad_norm_ does it.
+  /// `squares` (float64) hold each parameter's sum of squared gradients; all are added up in their order, so that the bits
+  /// do not depend on how many tensors they come in. The norm is that of scale * gradient, `most` the largest that is left
+  /// as it is, 0 for any. out (float64[2]) = what to multiply that gradient by, the norm.
+  virtual void clip_by_norm(std::span<const tensor> squares, double scale, double most, const tensor& out);
 
   // -- optimizer steps --------------------------------------------------------
   // Each `*_out` may be its input, or another buffer: a shard writes aside what a snapshot or a reader still holds.
@@ -294,13 +307,11 @@ class stream {
                    const tensor& velocity, const tensor& parameter_out, const tensor& velocity_out) = 0;
   virtual void lion(const lion_options& options, const tensor& gradient, const tensor& parameter,
                     const tensor& moment, const tensor& parameter_out, const tensor& moment_out) = 0;
-  /// Delay compensation (Zheng et al. 2017, arXiv:1609.08326): out = g + lambda * g * g * (now - then).
-  /// With `mean_square` given the adaptive form: mean_square = decay * mean_square + (1 - decay) * g * g, and lambda
-  /// is divided by sqrt(mean_square + 1e-7) element by element. `out` may be `gradient`. g is gradient_scale times
-  /// `gradient`; out is not scaled again.
-  virtual void compensate_delay(double lambda, double decay, double gradient_scale, const tensor& gradient,
-                                const tensor& now, const tensor& then, const tensor& mean_square,
-                                const tensor& out) = 0;
+  /// out = g + lambda * g * g * (now - then). With `mean_square` given the adaptive form: mean_square = decay *
+  /// mean_square + (1 - decay) * g * g, and lambda is divided by sqrt(mean_square + 1e-7) element by element. `out` may
+  /// be `gradient`. g is gradient_scale times `gradient`; out is not scaled again.
+  virtual void compensate_delay(const compensation_options& options, const tensor& gradient, const tensor& now,
+                                const tensor& then, const tensor& mean_square, const tensor& out) = 0;
 
  protected:
   stream(device& on, dtype compute_type) noexcept : device_(on), compute_type_(compute_type) {}
@@ -376,6 +387,12 @@ device& reference_device();
 /// Rows whose logits `linear_cross_entropy` keeps at a time, on every device: they fit 64 MiB, which is enough for fast
 /// products and far from all of them.
 std::int64_t logits_rows(std::int64_t rows, std::int64_t vocabulary) noexcept;
+
+/// What `stream::clip_by_norm` makes of the norm: the factor.
+constexpr double clipping_factor(double norm, double most) noexcept {
+  constexpr double least_norm = 1e-6;  // avoids 0 / 0
+  return most > 0.0 && most / (norm + least_norm) < 1.0 ? most / (norm + least_norm) : 1.0;
+}
 
 /// Each of them in host memory: the handle itself, or a copy of what is on a device. Waits for that; from any thread.
 std::vector<tensor> on_host(std::span<const tensor> in);

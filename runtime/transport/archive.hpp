@@ -15,6 +15,7 @@
 #include <caf/all.hpp>
 
 #include "runtime/error.hpp"
+#include "runtime/tensor/numbers.hpp"
 #include "runtime/transport/aggregate.hpp"
 #include "runtime/transport/parcel.hpp"
 
@@ -54,6 +55,7 @@ class message_writer {
     if (x)
       out_.tensors.push_back(x);
   }
+  void write(const numbers& x) { write(x.to_vector()); }
   template <class T>
   void write(const std::optional<T>& x) {
     write(x.has_value());
@@ -124,6 +126,11 @@ class message_reader {
     if (next_tensor_ == in_.tensors.size())
       throw input_error("parcel '" + in_.type + "': fewer tensors than its fields name");
     x = in_.tensors[next_tensor_++];
+  }
+  void read(numbers& x) {
+    std::vector<double> values;
+    read(values);
+    x = numbers(values);
   }
   template <class T>
   void read(std::optional<T>& x) {

@@ -14,15 +14,17 @@
 
 namespace troupe::tests {
 
-/// Loses the device with this error (of enum cudaError_t) when the next piece of work is done; 0 mends it.
-using fail_function = void (*)(int error);
-
-/// Null: the device under test is a real one.
-inline fail_function emulated_failure() {
+/// A function of the emulated GPU's. Null: the device under test is a real one.
+template <class Function>
+Function emulated(const char* name) {
   const char* const file = std::getenv("TROUPE_CUDA_LIBRARY");
   void* const library = file ? dlopen(file, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD) : nullptr;
-  return library ? reinterpret_cast<fail_function>(dlsym(library, "emulated_gpu_fail")) : nullptr;
+  return library ? reinterpret_cast<Function>(dlsym(library, name)) : nullptr;
 }
+
+/// Loses the device with this error (of enum cudaError_t) when the next piece of work is done; 0 mends it.
+using fail_function = void (*)(int error);
+inline fail_function emulated_failure() { return emulated<fail_function>("emulated_gpu_fail"); }
 
 /// The message of the device_error that `what` throws; empty: none.
 template <class What>

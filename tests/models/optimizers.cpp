@@ -7,7 +7,6 @@
 #include <random>
 
 #include "harness.hpp"
-#include "models/gradient_clipping.hpp"
 #include "models/optimizer.hpp"
 #include "models/schedule.hpp"
 
@@ -272,16 +271,6 @@ TEST_CASE("impossible optimizer settings are refused") {
   CHECK_THROWS_AS(make_optimizer({.epsilon = 0.0}), std::invalid_argument);
   CHECK_THROWS_AS(make_optimizer({.momentum = -0.1}), std::invalid_argument);
   CHECK_THROWS_AS(make_optimizer({.weight_decay = -1.0}), std::invalid_argument);
-}
-
-TEST_CASE("the gradient is clipped by its global norm") {
-  const std::vector<double> squares{9.0, 16.0};
-  CHECK(clip_gradient(squares, 1.0, 0.0).norm == 5.0);
-  CHECK(clip_gradient(squares, 1.0, 0.0).scale == 1.0);
-  CHECK(clip_gradient(squares, 0.1, 1.0).norm == 0.5);
-  CHECK(clip_gradient(squares, 0.1, 1.0).scale == 0.1);
-  CHECK(clip_gradient(squares, 1.0, 2.0).scale == doctest::Approx(0.4).epsilon(1e-6));
-  CHECK(clip_gradient({}, 1.0, 1.0).scale == 1.0);
 }
 
 TEST_CASE("schedules pass through their corners") {

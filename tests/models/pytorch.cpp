@@ -13,7 +13,6 @@
 #include <sys/wait.h>
 
 #include "harness.hpp"
-#include "models/gradient_clipping.hpp"
 #include "models/optimizer.hpp"
 #include "tests/scratch_folder.hpp"
 
@@ -94,19 +93,17 @@ void dump_step(const transformer_settings& settings, device& on, const std::file
 
   const double loss_sum = at.step(input);
   const double mean = 1.0 / static_cast<double>(at.p.target_count());
-  std::vector<double> squares;
+  const auto squares = at.on->allocate(dtype::float64, {static_cast<std::int64_t>(space.size())});
+  at.on->sum_of_squares_all(at.p.gradients, squares);
   for (std::size_t i = 0; i < space.size(); ++i) {
     std::vector<double> gradient = at.gradient(i);
-    double square = 0.0;
-    for (double& value : gradient) {
-      square += value * value;
+    for (double& value : gradient)
       value *= mean;
-    }
-    squares.push_back(square);
     dump.add("gradient/" + space[i].name, gradient, space[i].extents);
   }
-  const clipped_gradient clipped = clip_gradient(squares, mean, clip);
-  CHECK(clipped.norm > clip);  // or the step would not show clipping
+  const auto clipped = at.on->allocate(dtype::float64, {2});
+  at.on->clip_by_norm({&squares, 1}, mean, clip, clipped);
+  CHECK(to_doubles(*at.on, clipped)[1] > clip);  // or the step would not show clipping
   const auto rule = make_optimizer(adamw);
   for (std::size_t i = 0; i < space.size(); ++i) {
     std::vector<tensor> state;
@@ -114,7 +111,7 @@ void dump_step(const transformer_settings& settings, device& on, const std::file
       state.push_back(at.on->allocate(space[i].extents));
       at.on->zero(state.back());
     }
-    rule->update(*at.on, space[i], {adamw.learning_rate, clipped.scale, 1}, at.p.gradients[i], at.p.parameters[i],
+    rule->update(*at.on, space[i], {adamw.learning_rate, {mean, clipped}, 1}, at.p.gradients[i], at.p.parameters[i],
                  state);
     dump.add("after/" + space[i].name, to_doubles(*at.on, at.p.parameters[i]), space[i].extents);
   }

@@ -79,7 +79,8 @@ class scripted_shard {
     auto& mine = lanes_.at(lane);
     tell(push_gradient{1, lane, mine.step, 1, 0, {sum}});
     const auto reports = heard_->reports.size();
-    tell(complete_step{1, lane, mine.step++, 1, mine.version_read, targets, 0.0, std::pow(targets * gradient, 2), {}});
+    tell(complete_step{1, lane, mine.step++, 1, mine.version_read, targets, {},
+                       numbers(std::vector{std::pow(targets * gradient, 2)}), {}});
     REQUIRE(heard_->reports.size() == reports + 1);
     return heard_->reports.back();
   }

@@ -7,12 +7,12 @@
 
 namespace troupe::cpu {
 
-void cpu_stream::scaled_add(double alpha, const tensor& a, double beta, const tensor& b, const tensor& out) {
+void cpu_stream::scaled_add(double alpha, const tensor& a, const scalar& beta, const tensor& b, const tensor& out) {
   assert(a.count() == out.count() && (!b || b.count() == a.count()));
   const float* left = a.data<float>();
   const float* right = b ? b.data<float>() : nullptr;
   float* to = out.mutable_data<float>();
-  const auto s = static_cast<float>(alpha), t = static_cast<float>(beta);
+  const auto s = static_cast<float>(alpha), t = static_cast<float>(beta.value());
   each_piece(a.count(), [&](std::int64_t first, std::int64_t last) {
     each_vector(last - first, [&](std::int64_t n, auto part) {
       const auto i = first + n;

@@ -39,7 +39,7 @@ void cpu_stream::adamw(const adamw_options& options, const tensor& gradient, con
   assert(gradient.count() == parameter.count() && first_moment.count() == parameter.count());
   const auto step = static_cast<double>(options.step);
   const double bias1 = 1.0 - std::pow(options.beta1, step), bias2 = 1.0 - std::pow(options.beta2, step);
-  const auto scale = static_cast<float>(options.gradient_scale);
+  const auto scale = static_cast<float>(options.gradient_scale.value());
   const auto keep1 = static_cast<float>(options.beta1), take1 = static_cast<float>(1.0 - options.beta1);
   const auto keep2 = static_cast<float>(options.beta2), take2 = static_cast<float>(1.0 - options.beta2);
   // (m / bias1) / (sqrt(v / bias2) + epsilon), with the corrections moved out of the loop.
@@ -67,7 +67,7 @@ void cpu_stream::adamw(const adamw_options& options, const tensor& gradient, con
 void cpu_stream::sgd(const sgd_options& options, const tensor& gradient, const tensor& parameter,
                      const tensor& velocity, const tensor& parameter_out, const tensor& velocity_out) {
   assert(gradient.count() == parameter.count() && (!velocity || velocity_out));
-  const auto scale = static_cast<float>(options.gradient_scale), decay = static_cast<float>(options.weight_decay);
+  const auto scale = static_cast<float>(options.gradient_scale.value()), decay = static_cast<float>(options.weight_decay);
   const auto momentum = static_cast<float>(options.momentum), rate = static_cast<float>(options.learning_rate);
   const float *g = gradient.data<float>(), *p = parameter.data<float>();
   const float* v = velocity ? velocity.data<float>() : nullptr;
@@ -92,7 +92,7 @@ void cpu_stream::sgd(const sgd_options& options, const tensor& gradient, const t
 void cpu_stream::lion(const lion_options& options, const tensor& gradient, const tensor& parameter,
                       const tensor& moment, const tensor& parameter_out, const tensor& moment_out) {
   assert(gradient.count() == parameter.count() && moment.count() == parameter.count());
-  const auto scale = static_cast<float>(options.gradient_scale), rate = static_cast<float>(options.learning_rate);
+  const auto scale = static_cast<float>(options.gradient_scale.value()), rate = static_cast<float>(options.learning_rate);
   const auto keep1 = static_cast<float>(options.beta1), take1 = static_cast<float>(1.0 - options.beta1);
   const auto keep2 = static_cast<float>(options.beta2), take2 = static_cast<float>(1.0 - options.beta2);
   const auto decay = static_cast<float>(1.0 - options.learning_rate * options.weight_decay);
@@ -111,12 +111,11 @@ void cpu_stream::lion(const lion_options& options, const tensor& gradient, const
   });
 }
 
-void cpu_stream::compensate_delay(double lambda, double decay, double gradient_scale, const tensor& gradient,
-                                  const tensor& now, const tensor& then, const tensor& mean_square,
-                                  const tensor& out) {
+void cpu_stream::compensate_delay(const compensation_options& options, const tensor& gradient, const tensor& now,
+                                  const tensor& then, const tensor& mean_square, const tensor& out) {
   assert(gradient.count() == now.count() && now.count() == then.count() && out.count() == now.count());
-  const auto strength = static_cast<float>(lambda), scale = static_cast<float>(gradient_scale);
-  const auto keep = static_cast<float>(decay), take = static_cast<float>(1.0 - decay);
+  const auto strength = static_cast<float>(options.lambda), scale = static_cast<float>(options.gradient_scale.value());
+  const auto keep = static_cast<float>(options.decay), take = static_cast<float>(1.0 - options.decay);
   const float *g = gradient.data<float>(), *present = now.data<float>(), *past = then.data<float>();
   float* squares = mean_square ? mean_square.mutable_data<float>() : nullptr;
   float* to = out.mutable_data<float>();

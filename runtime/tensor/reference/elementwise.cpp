@@ -64,11 +64,11 @@ double activation_slope(activation kind, double x) noexcept {
   return 0;
 }
 
-void reference_stream::scaled_add(double alpha, const tensor& a, double beta, const tensor& b, const tensor& out) {
+void reference_stream::scaled_add(double alpha, const tensor& a, const scalar& beta, const tensor& b, const tensor& out) {
   assert(a.count() == out.count() && (!b || b.count() == out.count()));
   const auto to = elements(out), left = elements(a), right = elements(b);
   for (std::size_t i = 0; i < to.size(); ++i)
-    to[i] = alpha * left[i] + (b ? beta * right[i] : 0);
+    to[i] = alpha * left[i] + (b ? beta.value() * right[i] : 0);
   keep({out});
 }
 

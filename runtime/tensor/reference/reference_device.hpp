@@ -29,7 +29,7 @@ class reference_stream final : public stream {
 
   // -- elementwise.cpp ----------------------------------------------------------
 
-  void scaled_add(double alpha, const tensor& a, double beta, const tensor& b, const tensor& out) override;
+  void scaled_add(double alpha, const tensor& a, const scalar& beta, const tensor& b, const tensor& out) override;
   void scale_to_unit(const tensor& a, const tensor& square_sum, double least, const tensor& out) override;
   void activation_forward(activation kind, const tensor& x, const tensor& y) override;
   void activation_backward(activation kind, const tensor& x, const tensor& dy, const tensor& dx) override;
@@ -95,8 +95,8 @@ class reference_stream final : public stream {
            const tensor& parameter_out, const tensor& velocity_out) override;
   void lion(const lion_options& options, const tensor& gradient, const tensor& parameter, const tensor& moment,
             const tensor& parameter_out, const tensor& moment_out) override;
-  void compensate_delay(double lambda, double decay, double gradient_scale, const tensor& gradient,
-                        const tensor& now, const tensor& then, const tensor& mean_square, const tensor& out) override;
+  void compensate_delay(const compensation_options& options, const tensor& gradient, const tensor& now,
+                        const tensor& then, const tensor& mean_square, const tensor& out) override;
 
  private:
   /// Activations and their gradients, as they were written: rounded, where that is asked for.

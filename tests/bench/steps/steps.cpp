@@ -120,6 +120,7 @@ class bare_loop {
       const auto sum = sum_lanes(lane);
       all_here_.arrive_and_wait();
       update(*shards_[lane], sum, step);
+      work.synchronize();  // a device gets no further ahead than by the update
       if (!goes_on())
         over_ = true;
       all_here_.arrive_and_wait();
@@ -148,22 +149,20 @@ class bare_loop {
       of_lanes.emplace_back(std::make_move_iterator(first),
                             std::make_move_iterator(first + static_cast<std::ptrdiff_t>(shard.size())));
     }
-    const auto squares = shard.sum_lanes(of_lanes);
-    squares_[index] = std::accumulate(squares.begin(), squares.end(), 0.0);
+    squares_[index] = shard.sum_lanes(of_lanes);
     return std::move(of_lanes.front());
   }
 
   void update(shard_memory& shard, const std::vector<tensor>& sum, std::uint64_t step) {
-    const auto norm = std::sqrt(std::accumulate(squares_.begin(), squares_.end(), 0.0));
     const auto mean = 1.0 / static_cast<double>(std::accumulate(targets_.begin(), targets_.end(), std::int64_t{0}));
-    shard.update(sum, {1e-3, mean * std::min(1.0, 1.0 / (norm * mean + 1e-6)), static_cast<std::int64_t>(step) + 1});
+    shard.update(sum, shard.clip(squares_, mean, 1e-3), step + 1);
   }
 
   job_context_ptr context_;
   std::uint32_t lanes_;
   std::vector<std::unique_ptr<shard_memory>> shards_;
   std::vector<std::vector<tensor>> gradients_;  // by lane
-  std::vector<double> squares_;                 // by shard
+  std::vector<numbers> squares_;                // by shard
   std::vector<std::int64_t> targets_;           // by lane
   std::barrier<> all_here_;
   std::atomic<bool> over_{false};

@@ -57,6 +57,7 @@ class machine {
   void wait_for_users(const emulated_stream& of);
 
   std::vector<emulated_stream*> streams;
+  std::size_t waits = 0;  ///< of the host for whole streams
 
   // -- memory ---------------------------------------------------------------------
 

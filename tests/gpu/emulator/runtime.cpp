@@ -218,6 +218,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   const std::lock_guard lock(the().mutex);
+  ++the().waits;
   the().drain(*stream);
   return the().result(cudaSuccess);
 }
@@ -297,6 +298,12 @@ extern "C" [[gnu::visibility("default")]] void emulated_gpu_fail(int error) {
   the().fails_next = static_cast<cudaError_t>(error);
   if (error == 0)
     the().sticky = the().last = cudaSuccess;
+}
+
+/// For tests: how often the host has waited for a stream.
+extern "C" [[gnu::visibility("default")]] std::size_t emulated_gpu_waits() {
+  const std::lock_guard lock(the().mutex);
+  return the().waits;
 }
 
 /// For libraries that work on streams, such as a stand-in for NCCL: has `run` called in its turn, once `is_due`. Both are

@@ -74,8 +74,14 @@ slot kernel_case::saved(shape extents) {
   return added;
 }
 
-slot kernel_case::total() {
-  const slot added = saved({1});
+slot kernel_case::doubles(shape extents) {
+  const slot added = constant(extents);
+  arguments.back().is_double = true;
+  return added;
+}
+
+slot kernel_case::total(shape extents) {
+  const slot added = saved(extents);
   arguments.back().is_double = true;
   arguments.back().tolerance = 1e-12;
   return added;

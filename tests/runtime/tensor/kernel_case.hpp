@@ -123,8 +123,10 @@ class kernel_case {
   slot updated(shape extents) { return add(role::updated, extents); }
   slot output(shape extents) { return add(role::output, extents); }
   slot saved(shape extents);
-  /// A scalar summed up in float64 from inputs: nearly exact.
-  slot total();
+  /// Summed up in float64 from inputs: nearly exact.
+  slot total(shape extents = {1});
+  /// A constant of float64 on every device.
+  slot doubles(shape extents);
   /// int32 below `end`; with `masked` some are -1.
   slot tokens(shape extents, std::int64_t end, bool masked = false);
 

@@ -9,17 +9,17 @@ kernel_case scaled_add(dice& roll) {
   const auto count = roll.count();
   const double alpha = roll.normal(), beta = roll.normal();
   const slot a = k.input({count}), b = roll.coin() ? k.input({count}) : slot(), out = k.output({count});
+  const slot factor = roll.coin() ? k.doubles({1}) : slot();
   if (roll.coin())
     k.share(out, a);
-  k.forward = [=](stream& s, const tensors& t) { s.scaled_add(alpha, t[a], beta, t[b], t[out]); };
+  k.forward = [=](stream& s, const tensors& t) { s.scaled_add(alpha, t[a], {beta, t[factor]}, t[b], t[out]); };
   return k;
 }
 
 kernel_case scale_to_unit(dice& roll) {
   kernel_case k(roll);
   const auto count = roll.count();
-  const slot a = k.constant({count}), squares = k.constant({1}), out = k.output({count});
-  k[squares].is_double = true;
+  const slot a = k.constant({count}), squares = k.doubles({1}), out = k.output({count});
   k[squares].values = {roll.coin() ? 3.7 * static_cast<double>(count) : 1e-20};
   if (roll.coin())
     k.share(out, a);

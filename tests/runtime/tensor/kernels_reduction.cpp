@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "kernel_case.hpp"
 
 namespace troupe::tests {
@@ -38,10 +40,29 @@ kernel_case sum_elements(dice& roll) {
   return k;
 }
 
+kernel_case clip_by_norm(dice& roll) {
+  kernel_case k(roll);
+  std::vector<slot> parts;
+  for (std::int64_t i = roll.factor(); i > 0; --i)
+    parts.push_back(k.positive(k.doubles({roll.count()})));
+  const slot out = k.total({2});
+  const double most = roll.coin() ? 0.0 : std::abs(roll.normal());
+  k.forward = [=](stream& s, const tensors& t) {
+    std::vector<tensor> squares;
+    for (const slot part : parts)
+      squares.push_back(t[part]);
+    s.clip_by_norm(squares, 0.3, most, t[out]);
+  };
+  return k;
+}
+
 }  // namespace
 
 std::vector<named_kernel> reduction_kernels() {
-  return {{"sum", sum}, {"sum_of_squares", sum_of_squares}, {"sum_elements", sum_elements}};
+  return {{"sum", sum},
+          {"sum_of_squares", sum_of_squares},
+          {"sum_elements", sum_elements},
+          {"clip_by_norm", clip_by_norm}};
 }
 
 }  // namespace troupe::tests

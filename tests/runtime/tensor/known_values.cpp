@@ -163,12 +163,25 @@ TEST_CASE_FIXTURE(reference_fixture, "optimizers step as PyTorch's do") {
   }
 }
 
+TEST_CASE_FIXTURE(reference_fixture, "the gradient is clipped by its global norm") {
+  const tensor nine = of({1}, {9}), sixteen = of({1}, {16}), out = fresh({2});
+  const auto clipped = [&](std::vector<tensor> squares, double scale, double most, std::vector<double> expected) {
+    s->clip_by_norm(squares, scale, most, out);
+    check(out, expected);
+  };
+  clipped({nine, sixteen}, 1.0, 0.0, {1.0, 5.0});
+  clipped({nine, sixteen}, 0.1, 1.0, {1.0, 0.5});
+  clipped({nine, sixteen}, 1.0, 2.0, {2.0 / (5.0 + 1e-6), 5.0});
+  clipped({of({2}, {9, 16})}, 1.0, 2.0, {2.0 / (5.0 + 1e-6), 5.0});
+  clipped({}, 1.0, 1.0, {1.0, 0.0});
+}
+
 TEST_CASE_FIXTURE(reference_fixture, "delay compensation follows DC-ASGD") {
   const tensor g = of({2}, {2, -4}), now = of({2}, {1, 1}), then = of({2}, {0.5, 2}), out = fresh({2});
-  s->compensate_delay(0.1, 0, 0.5, g, now, then, {}, out);
+  s->compensate_delay({0.1, 0, 0.5}, g, now, then, {}, out);
   check(out, {1 + 0.1 * 0.5, -2 + 0.1 * 4 * -1});
   const tensor mean_square = of({2}, {3, 0});
-  s->compensate_delay(0.1, 0.75, 0.5, g, now, then, mean_square, out);
+  s->compensate_delay({0.1, 0.75, 0.5}, g, now, then, mean_square, out);
   check(mean_square, {2.5, 1});
   check(out, {1 + 0.1 * 0.5 / std::sqrt(2.5 + 1e-7), -2 - 0.4 / std::sqrt(1 + 1e-7)});
 }

@@ -41,13 +41,14 @@ struct job_context {
   /// For parameters and optimizer steps, which are never of less than float32.
   std::unique_ptr<stream> make_exact_stream(std::uint32_t shard) const {
     const bool tf32 = settings.training.precision == precision_kind::tf32;
-    return on->of_shard(shard).make_stream(
-        {settings.runtime.threads, tf32 ? precision_kind::tf32 : precision_kind::float32});
+    return on->of_shard(shard).make_stream({settings.runtime.threads,
+                                            tf32 ? precision_kind::tf32 : precision_kind::float32,
+                                            settings.runtime.cuda_graphs});
   }
 
  private:
   std::unique_ptr<stream> make_stream(device& where) const {
-    return where.make_stream({settings.runtime.threads, settings.training.precision});
+    return where.make_stream({settings.runtime.threads, settings.training.precision, settings.runtime.cuda_graphs});
   }
 };
 

@@ -61,6 +61,7 @@ struct runtime_settings {
   int threads = 1;            ///< mathematics threads of each replica, shard and evaluator
   std::uint32_t prefetch = 2; ///< batches a loader reads ahead for its lane
   std::string device = "cpu";
+  bool cuda_graphs = false;   ///< on GPUs, launch each block of a pass as a CUDA graph; never ran on one
   /// Copies of each shard's present state, on different nodes: 1, or 2 where a backup takes over without a rollback.
   std::uint32_t replication = 1;
   /// On nodes: for how long steps must have been longer by a fifth than with lanes spread by what each node does, before

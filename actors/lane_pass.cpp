@@ -52,13 +52,17 @@ lane_pass::progress lane_pass::advance() {
     return fmt::format("replica/{} step {} {} {}", lane_, step_ + 1, forward_ ? "forward" : "backward",
                        model.block_name(forward_ ? block_ : block_ - 1));
   });
+  // The first micro-batch finds no gradients, and writes them; those after it add.
+  on_->begin_section(4 * block_ + (forward_ ? 2 : 0) + (micro_ == 0 ? 1 : 0));
   if (forward_) {
     model.forward(block_, pass_);
+    on_->end_section();
     if (++block_ == model.block_count())
       forward_ = false;
     return {};
   }
   model.backward(--block_, pass_);
+  on_->end_section();
   const bool last_micro_batch = micro_ + 1 == micro_batches_.size();
   const progress result{last_micro_batch && block_ == 0, block_, last_micro_batch};
   if (block_ == 0) {

@@ -77,7 +77,7 @@ class parameter_shard {
   void finish_step();
   void apply(lane_gradients& lane);
   double learning_rate_at_step(std::uint64_t step) const;
-  void update(const shard_update& what, const update_factors& factors);
+  void update(shard_update what, const update_factors& factors);
   void finish_update();
 
   void report();

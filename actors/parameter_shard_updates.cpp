@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "actors/parameter_shard_body.hpp"
 #include "runtime/probe.hpp"
@@ -59,6 +60,7 @@ void parameter_shard::close_step() {
   }
   auto squares = memory_.sum_lanes(gradients);
   sum.gradients = std::move(gradients.front());
+  gradients.clear();
   sum.norm = norm_part{epoch_, version_, index_, std::move(squares)};
   pending_ = std::move(sum);
   if (!has_backup_)
@@ -113,11 +115,10 @@ void parameter_shard::finish_step() {
   if (!squares)
     return;
   const auto factors = memory_.clip(*squares, mean_over(targets), learning_rate_at_step(version_));
-  const auto done = std::move(*pending_);
-  pending_.reset();
-  update(done, factors);
+  const auto before = version_;
+  update(*std::exchange(pending_, {}), factors);
   if (has_backup_)
-    tell(self_, keeper_, backup_factors{epoch_, done.version, factors});
+    tell(self_, keeper_, backup_factors{epoch_, before, factors});
   norms_.forget_before(version_);
   finish_update();
 }
@@ -148,7 +149,7 @@ void parameter_shard::apply(lane_gradients& lane) {
     ++unconfirmed_;
     tell(self_, keeper_, backup_update{epoch_, one, factors});
   }
-  update(one, factors);
+  update(std::move(one), factors);
   if (unconfirmed_ == 0)
     finish_update();
 }
@@ -161,7 +162,8 @@ double parameter_shard::learning_rate_at_step(std::uint64_t step) const {
                           static_cast<std::int64_t>(settings.training.steps));
 }
 
-void parameter_shard::update(const shard_update& what, const update_factors& factors) {
+/// Gives up the gradients before lanes go on, which take memory for their next.
+void parameter_shard::update(shard_update what, const update_factors& factors) {
   ++version_;
   memory_.update(what.gradients, factors, version_);
   last_ = factors;

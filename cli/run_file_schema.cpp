@@ -114,6 +114,8 @@ void describe_runtime(schema& root, runtime_settings& runtime) {
   t.key("prefetch", runtime.prefetch, "batches that a loader reads ahead", from_to(1, 1024));
   t.key("device", runtime.device,
         "where mathematics runs: cpu; cuda for all GPUs of each process, cuda:0,2 for some; `troupe devices` lists what is there");
+  t.key("cuda_graphs", runtime.cuda_graphs,
+        "on GPUs, launch each block of a pass, and each update, as a CUDA graph; has never run on one and is therefore off");
   t.key("replication", runtime.replication,
         "2: each shard has a backup on another node, which takes over without a rollback", from_to(1, 2));
   t.key("rebalance_after", runtime.rebalance_after,

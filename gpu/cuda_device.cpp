@@ -46,7 +46,7 @@ std::string cuda_device::name() const { return fmt::format("cuda:{}", index_); }
 
 std::unique_ptr<stream> cuda_device::make_stream(const stream_options& options) {
   activate();
-  return std::make_unique<cuda_stream>(*this, options.precision);
+  return std::make_unique<cuda_stream>(*this, options.precision, options.graphs);
 }
 
 tensor cuda_device::allocate(dtype type, shape extents, const timeline_ptr& who) {

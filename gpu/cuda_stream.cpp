@@ -73,7 +73,7 @@ void operation::allow_shared(const void* kernel, std::size_t bytes) const {
 fused_attention* operation::fused() {
   if (!on_.fused_)
     try {
-      on_.fused_ = std::make_unique<fused_attention>(on_.device_, handle());
+      on_.fused_ = std::make_unique<fused_attention>(on_.device_);
     } catch (const cudnn_refusal&) {
       on_.fused_ = nullptr;  // `troupe devices` says why
     }
@@ -98,10 +98,11 @@ void operation::refuse(const std::string& what) const {
 
 // -- the stream -----------------------------------------------------------------
 
-cuda_stream::cuda_stream(cuda_device& on, precision_kind precision)
+cuda_stream::cuda_stream(cuda_device& on, precision_kind precision, bool graphs)
     : stream(on, compute_type_of(precision)),
       device_(on),
       tf32_(precision == precision_kind::tf32),
+      graphs_(graphs),
       timeline_(make_timeline(on)),
       staging_(on.pinned(), on.index()) {
   // nop
@@ -115,6 +116,7 @@ cuda_stream::~cuda_stream() {
 tensor cuda_stream::allocate(dtype type, shape extents) { return device_.allocate(type, extents, timeline_); }
 
 void cuda_stream::wait_on_host(const char* doing) {
+  timeline_->end_section();
   const auto status = cudaStreamSynchronize(timeline_->handle());
   if (status == cudaSuccess)
     return;
@@ -138,6 +140,18 @@ void cuda_stream::wait(const event& point) {
   const auto& reached = dynamic_cast<const recorded_point&>(point);
   if (reached.of != timeline_)
     timeline_->wait_for(*reached.of, reached.number);
+}
+
+void cuda_stream::begin_section(std::uint64_t key) {
+  if (!graphs_)
+    return;
+  device_.activate();
+  timeline_->begin_section(key);
+}
+
+void cuda_stream::end_section() {
+  device_.activate();
+  timeline_->end_section();
 }
 
 void cuda_stream::zero(const tensor& out) {

@@ -18,7 +18,7 @@ class cuda_device;
 /// Enqueues each kernel and returns. One file for each group of kernels, in kernels/ or beside this one.
 class cuda_stream final : public stream {
  public:
-  cuda_stream(cuda_device& on, precision_kind precision);
+  cuda_stream(cuda_device& on, precision_kind precision, bool graphs = false);
   ~cuda_stream() override;
 
   tensor allocate(dtype type, shape extents) override;
@@ -30,6 +30,8 @@ class cuda_stream final : public stream {
   void synchronize() override;
   event_ptr record() override;
   void wait(const event& point) override;
+  void begin_section(std::uint64_t key) override;
+  void end_section() override;
 
   void zero(const tensor& out) override;
   void copy(const tensor& in, const tensor& out) override;
@@ -136,6 +138,7 @@ class cuda_stream final : public stream {
 
   cuda_device& device_;
   bool tf32_;
+  bool graphs_;
   timeline_ptr timeline_;
   staging staging_;
   std::unique_ptr<cuda_stream> arrivals_;    // brings what is elsewhere, while this one computes; made when first used

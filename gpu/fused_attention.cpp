@@ -141,7 +141,7 @@ struct scalars {
 
 }  // namespace
 
-fused_attention::fused_attention(const cuda_device& device, cudaStream_t stream)
+fused_attention::fused_attention(const cuda_device& device)
     : library_(cudnn::open()), handle_(nullptr, {library_}) {
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, device.index()), device.index(), "asking for its properties");
@@ -155,11 +155,14 @@ fused_attention::fused_attention(const cuda_device& device, cudaStream_t stream)
   cudnn::handle made = nullptr;
   library_->check(library_->create(&made), "starting it");
   handle_.reset(made);
-  library_->check(library_->set_stream(made, stream), "choosing its stream");
+}
+
+void fused_attention::enqueue_on(cudaStream_t stream) const {
+  library_->check(library_->set_stream(handle_.get(), stream), "choosing its stream");
 }
 
 std::string fused_attention::library_of(const cuda_device& device) {
-  const fused_attention probe(device, nullptr);
+  const fused_attention probe(device);
   probe.make_plan({.batch = 1, .time = 128, .heads = 2, .kv_heads = 1, .head_size = 64});
   return probe.library_->name();
 }
@@ -195,6 +198,7 @@ bool fused_attention::try_forward(operation& op, const attention_shape& of, cons
   const packed in(of, qkv.mutable_data<bfloat16>());
   scalars from(of);
   const tensor workspace = op.scratch(dtype::uint8, found->forward.workspace_bytes());
+  enqueue_on(op.handle());
   found->forward.execute({{queries, in.queries},
                           {keys, in.keys},
                           {values, in.values},
@@ -215,6 +219,7 @@ bool fused_attention::try_backward(operation& op, const attention_shape& of, con
   scalars from(of);
   const tensor workspace = op.scratch(dtype::uint8, found->backward.workspace_bytes());
   const tensor corrections = op.scratch(log_sum_exp.count());
+  enqueue_on(op.handle());
   found->backward.execute({{queries, in.queries},
                            {keys, in.keys},
                            {values, in.values},

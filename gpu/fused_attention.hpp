@@ -23,9 +23,9 @@ class fused_attention {
   /// that changes.
   static constexpr double workspace_share_max = 1.0 / 32;
 
-  /// For one stream of a device. Throws cudnn_refusal, which says why, where cuDNN is not to be had, or where its backward
+  /// For one stream at a time of a device. Throws cudnn_refusal, which says why, where cuDNN is not to be had, or where its backward
   /// pass is not known to give the same bits every time.
-  fused_attention(const cuda_device& device, cudaStream_t stream);
+  explicit fused_attention(const cuda_device& device);
 
   /// "cuDNN 9.19.0". Throws cudnn_refusal, which says why, where a device's attention is never computed with it.
   static std::string library_of(const cuda_device& device);
@@ -44,6 +44,7 @@ class fused_attention {
   };
   using plan_key = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t>;
 
+  void enqueue_on(cudaStream_t stream) const;
   plan make_plan(const attention_shape& of) const;
   /// Null: either pass was refused, so that both are computed by the same kernels.
   const plan* plan_of(const attention_shape& of);

@@ -28,6 +28,12 @@ void block::use(const timeline_ptr& who, bool writes) {
     own->number = who->next();
 }
 
+bool block::is_handed_over() noexcept {
+  const std::lock_guard lock(mutex_);
+  const auto is_given = [](const operation& which) { return !which.of || which.of->has_handed_over(which.number); };
+  return is_given(last_write_) && std::ranges::all_of(reads_, is_given);
+}
+
 void block::wait_for_readers() noexcept {
   const std::lock_guard lock(mutex_);
   for (const auto& read : reads_)
@@ -117,14 +123,17 @@ void device_memory::give_back(std::unique_ptr<block> returned) noexcept {
 }
 
 void device_memory::free_cached() noexcept {
-  cudaDeviceSynchronize();  // work on what was given back may be under way
+  const auto kept = [](const std::unique_ptr<block>& each) { return !each->is_handed_over(); };
   for (auto& [size_bytes, blocks] : cached_) {
-    for (const auto& each : blocks) {
-      each->wait_for_readers();
-      cudaFree(each->address());
+    const auto freed = std::partition(blocks.begin(), blocks.end(), kept);
+    if (freed != blocks.end())
+      cudaDeviceSynchronize();  // work on what was given back may be under way
+    for (auto each = freed; each != blocks.end(); ++each) {
+      (*each)->wait_for_readers();
+      cudaFree((*each)->address());
     }
-    usage_.reserved_bytes -= size_bytes * blocks.size();
-    blocks.clear();
+    usage_.reserved_bytes -= size_bytes * static_cast<std::size_t>(blocks.end() - freed);
+    blocks.erase(freed, blocks.end());
   }
 }
 

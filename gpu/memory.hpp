@@ -27,6 +27,8 @@ class block {
   /// The operation that `who` enqueues next reads this, or writes it: it comes after the last write, and a write after
   /// all reads as well.
   void use(const timeline_ptr& who, bool writes);
+  /// Whether the device was given all work on it.
+  bool is_handed_over() noexcept;
   /// Waits on the host for all reads, which may be those of other devices.
   void wait_for_readers() noexcept;
 

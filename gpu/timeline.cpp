@@ -1,6 +1,6 @@
 #include "gpu/timeline.hpp"
 
-#include <cassert>
+#include <limits>
 
 #include "gpu/error.hpp"
 
@@ -12,7 +12,8 @@ std::atomic<std::uint64_t> timelines{0};
 
 }  // namespace
 
-timeline::timeline(int device, cudaStream_t handle) : device_(device), id_(++timelines), handle_(handle) {
+timeline::timeline(int device, cudaStream_t handle)
+    : device_(device), id_(++timelines), handle_(handle), graphs_(device) {
   check(cudaEventCreateWithFlags(&behind_, cudaEventDisableTiming), device_, "creating an event");
 }
 
@@ -22,14 +23,40 @@ void timeline::wait_for(timeline& other, std::uint64_t number) {
   auto& seen = waited_for_[other.id_];
   if (seen >= number || other.passed_.load(std::memory_order_acquire) >= number)
     return;
+  if (!other.has_handed_over(number))
+    end_section();  // or the two might wait for each other
+  while (!other.has_handed_over(number))
+    other.handed_over_.wait(other.handed_over_.load(std::memory_order_acquire), std::memory_order_acquire);
   const std::lock_guard lock(other.mutex_);
   if (other.finished_)
     return;
   // An event that is recorded anew does not change what waits for it already.
-  seen = other.enqueued_.load(std::memory_order_acquire);
-  assert(seen >= number && "a tensor was touched while another thread still enqueued work on it");
+  seen = other.handed_over_.load(std::memory_order_acquire);
   check(cudaEventRecord(other.behind_, other.handle_), device_, "recording an event");
   check(cudaStreamWaitEvent(handle_, other.behind_, 0), device_, "waiting for an event");
+}
+
+void timeline::hand_over(std::uint64_t number) noexcept {
+  handed_over_.store(number, std::memory_order_release);
+  handed_over_.notify_all();
+}
+
+void timeline::enqueued() noexcept {
+  ++enqueued_;
+  if (!graphs_.is_recording())
+    hand_over(enqueued_);
+}
+
+void timeline::begin_section(std::uint64_t key) {
+  end_section();
+  graphs_.begin(key);
+}
+
+void timeline::end_section() {
+  if (!graphs_.is_recording())
+    return;
+  graphs_.launch(handle_);
+  hand_over(enqueued_);
 }
 
 void timeline::passed(std::uint64_t number) noexcept {
@@ -48,6 +75,8 @@ void timeline::finish() noexcept {
   if (finished_)
     return;
   finished_ = true;
+  graphs_.abandon();
+  hand_over(std::numeric_limits<std::uint64_t>::max());
   // A lost device says so here, too: whoever works on it was told, or will be.
   cudaStreamSynchronize(handle_);
   cudaEventDestroy(behind_);

@@ -8,12 +8,19 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "gpu/section_graphs.hpp"
+
 namespace troupe::gpu {
 
 /// The order of one stream's work, as other streams see it: its operations are numbered, and any of them can be waited
 /// for on the device. Outlives the stream, since blocks of memory remember who used them last.
 ///
-/// Thread safety: enqueued() and wait_for() are called by the stream's own thread, everything else by any.
+/// In a section operations are recorded, and handed over to the device together. Nobody else has to know: whoever is to
+/// come after one of them waits on the host until it was handed over, and a stream that would have to wait so hands its own
+/// over first, so that no two wait for each other.
+///
+/// Thread safety: the stream's own thread calls next(), enqueued(), wait_for(), handle(), and begins and ends sections;
+/// everything else is called by any.
 class timeline {
  public:
   timeline(int device, cudaStream_t handle);
@@ -21,12 +28,20 @@ class timeline {
   timeline(const timeline&) = delete;
   timeline& operator=(const timeline&) = delete;
 
-  cudaStream_t handle() const noexcept { return handle_; }
+  /// On which its next operation is to be enqueued.
+  cudaStream_t handle() const noexcept { return graphs_.is_recording() ? graphs_.recorder() : handle_; }
 
   /// The number of the operation to be enqueued next; numbers begin at 1.
-  std::uint64_t next() const noexcept { return enqueued_.load(std::memory_order_relaxed) + 1; }
+  std::uint64_t next() const noexcept { return enqueued_ + 1; }
   /// That operation was enqueued.
-  void enqueued() noexcept { enqueued_.fetch_add(1, std::memory_order_release); }
+  void enqueued() noexcept;
+  bool has_handed_over(std::uint64_t number) const noexcept {
+    return handed_over_.load(std::memory_order_acquire) >= number;
+  }
+
+  void begin_section(std::uint64_t key);
+  /// Hands over what was recorded, if anything.
+  void end_section();
 
   /// What is enqueued here from now on waits until `other` is through with its operation `number`, enqueued before, and
   /// with what `other` has enqueued since.
@@ -41,10 +56,14 @@ class timeline {
   bool is_finished() const noexcept { return finished_; }
 
  private:
+  void hand_over(std::uint64_t number) noexcept;
+
   int device_;
   std::uint64_t id_;  // never given twice, as an address may be
   cudaStream_t handle_;
-  std::atomic<std::uint64_t> enqueued_{0};
+  section_graphs graphs_;
+  std::uint64_t enqueued_ = 0;
+  std::atomic<std::uint64_t> handed_over_{0};  // so many of them; all, once it is finished
   std::atomic<std::uint64_t> passed_{0};
   std::mutex mutex_;  // held while the event is recorded, and while the stream is taken away
   cudaEvent_t behind_ = nullptr;

@@ -170,6 +170,12 @@ class stream {
   virtual event_ptr record() = 0;
   /// Later work on this stream waits for `point`; the host does not.
   virtual void wait(const event& point) = 0;
+  /// What is enqueued until end_section() is a section, which a device may keep back until then, to take it as a whole.
+  /// Sections of one key should enqueue the same kernels on tensors of the same shapes: that costs less then. Whoever waits
+  /// for part of a section has it end there; it also ends where another begins. One that an exception leaves open may never
+  /// be computed.
+  virtual void begin_section(std::uint64_t) {}
+  virtual void end_section() {}
 
   // -- moving and filling -----------------------------------------------------
 
@@ -324,6 +330,7 @@ class stream {
 struct stream_options {
   int threads = 1;  ///< intra-operation threads on host devices
   precision_kind precision = precision_kind::float32;  ///< REQUIRES: the device supports it
+  bool graphs = false;  ///< sections are CUDA graphs on a GPU
 };
 
 struct memory_usage {

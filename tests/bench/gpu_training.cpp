@@ -1,8 +1,10 @@
 /// Times whole training steps on a GPU, in bfloat16, side by side: as a job of actors, as the same step in a bare loop,
 /// and in PyTorch with torch.compile and its fused attention; then each kernel against its own floor.
 ///
-///     build/bin/bench_gpu_training [CONFIGURATION...] [--device cuda:0] [--batch N] [--rounds N] [--seconds S]
-///                                  [--peak TFLOPS] [--python PATH]
+///     build/bin/bench_gpu_training [CONFIGURATION...] [--device cuda:0] [--batch N] [--graphs] [--rounds N]
+///                                  [--seconds S] [--peak TFLOPS] [--python PATH]
+///
+/// With --graphs, actors take part twice: also with runtime.cuda_graphs.
 ///
 /// Columns: tokens a second; model FLOPs utilisation, the share of `peak` (by default 989 TFLOP/s, dense bfloat16 of an
 /// H100 or H200) that the model's own FLOPs take, 6 for each multiplying parameter and token plus attention's. Of that
@@ -50,6 +52,7 @@ struct options {
   std::vector<configuration> chosen;
   std::string device = "cuda";
   std::int64_t batch = 0;  ///< 0: each configuration's own
+  bool graphs = false;
   int rounds = 3;
   double seconds = 10.0;
   double peak_flops = 989e12;
@@ -68,7 +71,7 @@ step_program program_of(const configuration& of, const options& how) {
   settings.dropout = 0.0;
   settings.tied_head = true;
   return {.model = settings, .batch = how.batch > 0 ? how.batch : of.batch, .device = how.device,
-          .precision = precision_kind::bfloat16};
+          .precision = precision_kind::bfloat16, .cuda_graphs = how.graphs};
 }
 
 struct contestant {
@@ -98,11 +101,15 @@ double median_ratio(const contestant& of, const contestant& to) {
 void compare(const std::string& self, const configuration& of, const options& how) {
   const auto program = program_of(of, how);
   std::vector<contestant> all;
-  for (const char* as : {"bare loop", "actors"})
-    all.push_back({as, fmt::format("{} --measure {} {} --device {} --batch {} --seconds {}", self,
-                                   as == std::string("actors") ? "actors" : "bare", of.name, how.device, program.batch,
-                                   how.seconds),
+  const auto add = [&](const char* name, const char* options) {
+    all.push_back({name, fmt::format("{} {} {} --device {} --batch {} --seconds {}", self, options, of.name, how.device,
+                                     program.batch, how.seconds),
                    {}});
+  };
+  add("bare loop", "--measure bare");
+  add("actors", "--measure actors");
+  if (how.graphs)
+    add("as graphs", "--graphs --measure actors");
   if (!how.python.empty())
     all.push_back({"PyTorch", fmt::format("{} {}/tests/bench/pytorch_gpu_training.py {} {} {} {} {} {} {} {} {} {} {}",
                                           how.python, TROUPE_SOURCE_DIR, of.is_llama ? "llama" : "gpt2", of.layers,
@@ -121,7 +128,7 @@ void compare(const std::string& self, const configuration& of, const options& ho
     fmt::print("{:<10} {:>5}  {:<10} {:>10.0f} {:>6.1f}% {:>6.1f}% {:>11} {:>13}\n", of.name, program.batch, each.name,
                rate, 100.0 * rate * whole / how.peak_flops, 100.0 * rate * causal / how.peak_flops,
                ours && !how.python.empty() ? fmt::format("{:.2f}x", median_ratio(each, all.back())) : "",
-               each.name == "actors" ? fmt::format("{:.3f}x", median_ratio(each, all.front())) : "");
+               &each != &all.front() && ours ? fmt::format("{:.3f}x", median_ratio(each, all.front())) : "");
     std::fflush(stdout);
   }
 }
@@ -162,6 +169,8 @@ int run(int argc, char** argv) {
     const auto* found = find(words[i]);
     if (found)
       how.chosen.push_back(*found);
+    else if (words[i] == "--graphs")
+      how.graphs = true;
     else if (i + 1 == words.size())
       return refuse(words[i]);
     else if (words[i] == "--measure")

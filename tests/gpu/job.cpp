@@ -92,6 +92,38 @@ TEST_CASE("whoever is killed and however many shards there are, the GPU gives th
   }
 }
 
+TEST_CASE("as CUDA graphs, passes and updates give the same bits, and are made once") {
+  const auto made = tests::emulated<std::size_t (*)()>("emulated_gpu_graphs_made");
+  const auto launched = tests::emulated<std::size_t (*)()>("emulated_gpu_graphs_launched");
+  using kind = optimizer_settings::kind;
+  for (const auto algorithm : {kind::adamw, kind::muon})
+    for (const auto precision : {precision_kind::float32, precision_kind::bfloat16}) {
+      CAPTURE(static_cast<int>(algorithm));
+      CAPTURE(static_cast<int>(precision));
+      auto settings = small_settings();
+      settings.optimizer.algorithm = algorithm;
+      settings.training.precision = precision;
+      const auto print = run_job(small_inputs(), settings).fingerprint;
+      settings.runtime.cuda_graphs = true;
+      const auto made_before = made ? made() : 0, launched_before = launched ? launched() : 0;
+      CHECK(run_job(small_inputs(), settings).fingerprint == print);
+      if (!made)
+        continue;
+      // Of each lane both passes of 4 blocks, of the first micro-batch and of others; and an update of each shard.
+      CHECK(made() - made_before == 2 * 2 * 4 * 2 + 3);
+      // In all steps but the first, which has its second micro-batches alone to repeat: those are of another key.
+      CHECK(launched() - launched_before == 7 * (2 * 2 * 4 * 2 + 3));
+    }
+  const scratch_folder folder;
+  auto inputs = small_inputs();
+  inputs.checkpoints = folder.path();
+  auto settings = small_settings();
+  const auto print = run_job(small_inputs(), settings).fingerprint;
+  settings.runtime.cuda_graphs = true;
+  settings.chaos.kills = {{"shard/0", 4}, {"replica/1", 7}};
+  CHECK(run_job(inputs, settings).fingerprint == print);
+}
+
 TEST_CASE("lanes and shards on two GPUs give the bits of one, also when they are killed") {
   const tests::two_gpus gpus;
   if (!gpus)

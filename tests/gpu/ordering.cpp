@@ -2,8 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include <barrier>
+#include <chrono>
 #include <random>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "emulated.hpp"
@@ -28,18 +31,21 @@ struct known {
 };
 
 /// A random program on several streams of some devices, which nobody synchronises. Tensors come and go, so that blocks change hands while
-/// work on them is under way; some are written in place.
+/// work on them is under way; some are written in place. With `sections`, some of it is in sections.
 class program {
  public:
-  program(std::uint64_t seed, const std::vector<device*>& devices) : random_(seed) {
+  program(std::uint64_t seed, const std::vector<device*>& devices, bool sections = false)
+      : random_(seed), sections_(sections) {
     for (device* const each : devices)
       for (int i = 0; i < 3; ++i)
-        streams_.push_back(each->make_stream({}));
+        streams_.push_back(each->make_stream({.graphs = sections}));
     for (int i = 0; i < 4; ++i)
       fill();
   }
 
   void step() {
+    if (sections_ && below(8) == 0)
+      change_section();
     switch (below(6)) {
       case 0:
         return fill();
@@ -60,6 +66,8 @@ class program {
   }
 
   void check_all() {
+    if (section_of_)
+      change_section();
     for (const known& each : tensors_)
       check(each);
   }
@@ -69,7 +77,18 @@ class program {
   static constexpr float most = 1e6f;
 
   std::size_t below(std::size_t end) { return std::uniform_int_distribution<std::size_t>(0, end - 1)(random_); }
-  stream& on() { return *streams_[below(streams_.size())]; }
+  stream& on() { return section_of_ ? *section_of_ : *streams_[below(streams_.size())]; }
+
+  /// While one is open its stream is used alone: another of this thread would wait for it for ever.
+  void change_section() {
+    if (section_of_) {
+      std::exchange(section_of_, nullptr)->end_section();
+      return;
+    }
+    section_of_ = streams_[below(streams_.size())].get();
+    section_of_->begin_section(below(3));
+  }
+
   known& any() { return tensors_[below(tensors_.size())]; }
 
   void fill() {
@@ -111,7 +130,9 @@ class program {
   }
 
   std::mt19937_64 random_;
+  bool sections_;
   std::vector<std::unique_ptr<stream>> streams_;
+  stream* section_of_ = nullptr;
   std::vector<known> tensors_;
 };
 
@@ -124,6 +145,64 @@ TEST_CASE("streams that share tensors and memory wait for each other where they 
       p.step();
     p.check_all();
   });
+}
+
+TEST_CASE("so do streams whose work is in sections, however these differ") {
+  const auto launched = emulated<std::size_t (*)()>("emulated_gpu_graphs_launched");
+  const auto before = launched ? launched() : 0;
+  for_each_seed(20, [](std::uint64_t seed) {
+    program p(seed, {&find_device("cuda")}, true);
+    for (int i = 0; i < 300; ++i)
+      p.step();
+    p.check_all();
+  });
+  if (launched)
+    CHECK(launched() > before + 20);
+}
+
+TEST_CASE("who comes after part of an open section waits until that was handed over") {
+  auto& gpu = find_device("cuda");
+  const auto ours = gpu.make_stream({.graphs = true}), theirs = gpu.make_stream({.graphs = true});
+  for (int round = 0; round < 3; ++round) {  // the first section of a key is none
+    const tensor x = ours->to_device(host_values(1000, 3.0f)), y = ours->allocate(x.shape());
+    ours->begin_section(0);
+    ours->copy(x, y);
+    std::jthread other([&] {
+      theirs->zero(x);
+      theirs->synchronize();
+    });
+    if (round > 0)
+      std::this_thread::sleep_for(std::chrono::milliseconds{20});  // long enough for one that does not wait
+    ours->end_section();
+    other.join();
+    CHECK(ours->to_host(y).data<float>()[999] == 3.0f);
+    CHECK(ours->to_host(x).data<float>()[999] == 0.0f);
+  }
+}
+
+TEST_CASE("open sections that come after part of each other do not wait for ever") {
+  auto& gpu = find_device("cuda");
+  const auto one = gpu.make_stream({.graphs = true}), two = gpu.make_stream({.graphs = true});
+  for (int round = 0; round < 3; ++round) {
+    const tensor x = one->to_device(host_values(1000, 3.0f)), y = one->to_device(host_values(1000, 4.0f));
+    std::barrier both(2);
+    const auto copy_then_zero = [&](stream& on, const tensor& from, const tensor& other, tensor& copied) {
+      copied = on.allocate(from.shape());
+      on.begin_section(0);
+      on.copy(from, copied);
+      both.arrive_and_wait();
+      on.zero(other);
+      on.end_section();
+    };
+    tensor of_x, of_y;
+    std::jthread other([&] { copy_then_zero(*two, y, x, of_y); });
+    copy_then_zero(*one, x, y, of_x);
+    other.join();
+    CHECK(one->to_host(of_x).data<float>()[999] == 3.0f);
+    CHECK(one->to_host(of_y).data<float>()[999] == 4.0f);
+    CHECK(one->to_host(x).data<float>()[999] == 0.0f);
+    CHECK(one->to_host(y).data<float>()[999] == 0.0f);
+  }
 }
 
 TEST_CASE("so do streams of several devices, whose tensors are copied from one to the other") {

@@ -56,6 +56,7 @@ job_settings settings_of(const step_program& of) {
   settings.runtime.shards = of.lanes;
   settings.runtime.threads = of.threads;
   settings.runtime.device = of.device;
+  settings.runtime.cuda_graphs = of.cuda_graphs;
   settings.evaluation.batches = 0;
   return settings;
 }

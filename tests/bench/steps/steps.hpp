@@ -20,6 +20,7 @@ struct step_program {
   int threads = 1;
   std::string device = "cpu";
   precision_kind precision = precision_kind::automatic;
+  bool cuda_graphs = false;
 };
 
 job_inputs inputs_of(const step_program& of);

@@ -210,7 +210,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
     if (!is_aligned(description->kept, 16))
       die("cublasLtMatmul: the auxiliary output is not aligned");
   }
-  on.enqueue(*stream, [how = *description, a_at = *a_layout, b_at = *b_layout, d_at = *d_layout, a, b, c, d,
+  on.enqueue(*stream, troupe::emulator::node::kind::kernel, [how = *description, a_at = *a_layout, b_at = *b_layout, d_at = *d_layout, a, b, c, d,
                        factor = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta)] {
     const auto factor_at = [&](const void* matrix, const auto& at, std::int64_t index) {
       const float value = element(matrix, at.type, index);

@@ -107,7 +107,16 @@ void machine::step(emulated_stream& on, const point* until) {
     sticky = std::exchange(fails_next, cudaSuccess);
 }
 
+void machine::enqueue(emulated_stream& on, node::kind what, std::function<void()> run) {
+  if (on.recorded)
+    on.recorded->push_back({what, std::move(run)});
+  else
+    enqueue(on, std::move(run));
+}
+
 void machine::enqueue(emulated_stream& on, std::function<void()> run, std::function<bool()> is_due) {
+  if (on.recorded)
+    die("what a graph cannot hold, in a stream that is being recorded");
   on.work.push_back({std::move(run), std::move(is_due)});
   constexpr unsigned one_in = 16;
   if (on.work.size() > work_max || random_() % one_in == 0) {
@@ -120,6 +129,8 @@ void machine::enqueue(emulated_stream& on, std::function<void()> run, std::funct
 }
 
 void machine::drain(emulated_stream& on) {
+  if (on.recorded)
+    die("waiting for a stream that is being recorded");
   open(on.device);
   while (!on.work.empty() || on.runs)
     step(on);

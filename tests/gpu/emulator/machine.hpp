@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <string_view>
 #include <utility>
@@ -27,6 +28,12 @@ struct piece {
   std::function<bool()> is_due;  ///< empty: in its turn
 };
 
+/// Work that graphs may hold, and what it is: a graph is updated by one with the same nodes.
+struct node {
+  enum class kind { kernel, copy, fill } what;
+  std::function<void()> run;
+};
+
 /// The devices, their memory and their streams. Work is put off until somebody waits for it, or now and then for no
 /// reason, so that whoever relies on an order that CUDA does not promise finds out. A device's memory cannot be touched
 /// but by its own work, and by copies between devices.
@@ -44,7 +51,10 @@ class machine {
 
   // -- work -----------------------------------------------------------------------
 
+  /// Dies in a stream that is being recorded.
   void enqueue(emulated_stream& on, std::function<void()> run, std::function<bool()> is_due = {});
+  /// To be done, or recorded.
+  void enqueue(emulated_stream& on, node::kind what, std::function<void()> run);
   void drain(emulated_stream& on);
   /// All streams of a device.
   void drain(int device);
@@ -57,7 +67,9 @@ class machine {
   void wait_for_users(const emulated_stream& of);
 
   std::vector<emulated_stream*> streams;
-  std::size_t waits = 0;  ///< of the host for whole streams
+  std::size_t waits = 0;          ///< of the host for whole streams
+  std::size_t graphs_made = 0;
+  std::size_t graphs_launched = 0;
 
   // -- memory ---------------------------------------------------------------------
 
@@ -120,7 +132,16 @@ struct emulated_stream {
   int device = 0;
   std::deque<troupe::emulator::piece> work{};
   bool runs = false;  // a piece of it
+  std::optional<std::vector<troupe::emulator::node>> recorded{};
   int users = 0;      // threads that wait for it
+};
+
+struct emulated_graph {
+  std::vector<troupe::emulator::node> nodes;
+};
+
+struct emulated_graph_exec {
+  std::vector<troupe::emulator::node> nodes;
 };
 
 struct emulated_event {

@@ -13,6 +13,7 @@
 
 using troupe::emulator::die;
 using troupe::emulator::machine;
+using troupe::emulator::node;
 using troupe::emulator::point;
 
 namespace {
@@ -163,7 +164,7 @@ cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
 cudaError_t cudaMemsetAsync(void* address, int value, std::size_t size, cudaStream_t stream) {
   const std::lock_guard lock(the().mutex);
   the().check_device(stream->device, address, size, "cudaMemsetAsync");
-  the().enqueue(*stream, [=] { std::memset(address, value, size); });
+  the().enqueue(*stream, node::kind::fill, [=] { std::memset(address, value, size); });
   return the().result(cudaSuccess);
 }
 
@@ -177,7 +178,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t size, cudaMe
     the().check_pinned(to, size, "cudaMemcpyAsync to the host");
   else
     the().check_device(stream->device, to, size, "cudaMemcpyAsync to the device");
-  the().enqueue(*stream, [=] { std::memmove(to, from, size); });
+  the().enqueue(*stream, node::kind::copy, [=] { std::memmove(to, from, size); });
   return the().result(cudaSuccess);
 }
 
@@ -263,6 +264,61 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   return the().result(cudaSuccess);
 }
 
+// -- graphs ------------------------------------------------------------------------
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  const std::lock_guard lock(the().mutex);
+  if (stream->recorded)
+    die("cudaStreamBeginCapture of a stream that is being recorded");
+  stream->recorded.emplace();
+  return the().result(cudaSuccess);
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  const std::lock_guard lock(the().mutex);
+  if (!stream->recorded)
+    die("cudaStreamEndCapture of a stream that is not being recorded");
+  *graph = new emulated_graph{std::move(*stream->recorded)};
+  stream->recorded.reset();
+  return the().result(cudaSuccess);
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* made, cudaGraph_t graph, unsigned long long) {
+  const std::lock_guard lock(the().mutex);
+  *made = new emulated_graph_exec{graph->nodes};
+  ++the().graphs_made;
+  return the().result(cudaSuccess);
+}
+
+cudaError_t cudaGraphExecUpdate(cudaGraphExec_t of, cudaGraph_t graph, cudaGraphExecUpdateResultInfo*) {
+  const std::lock_guard lock(the().mutex);
+  const auto same = [](const node& a, const node& b) { return a.what == b.what; };
+  if (!std::ranges::equal(of->nodes, graph->nodes, same))
+    return the().result(cudaErrorGraphExecUpdateFailure);
+  of->nodes = graph->nodes;
+  return the().result(cudaSuccess);
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
+  const std::lock_guard lock(the().mutex);
+  if (stream->device != current_device)
+    die("a launch in a stream of device %d while %d is the thread's device", stream->device, current_device);
+  ++the().graphs_launched;
+  for (const node& each : graph->nodes)
+    the().enqueue(*stream, each.run);
+  return the().result(cudaSuccess);
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+
 // -- kernels -----------------------------------------------------------------------
 
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int value) {
@@ -286,7 +342,7 @@ cudaError_t emulated_launch(const cudaLaunchConfig_t& config, const void* kernel
   const auto asked = shared_limits().find(kernel);
   if (shared_bytes > (asked == shared_limits().end() ? shared_bytes_unasked : asked->second))
     die("%zu bytes of shared memory, which were not asked for", shared_bytes);
-  the().enqueue(*stream, [=, thread = std::move(thread)] {
+  the().enqueue(*stream, node::kind::kernel, [=, thread = std::move(thread)] {
     troupe::emulator::run_grid(grid, block, shared_bytes, thread);
   });
   return the().result(cudaSuccess);
@@ -306,6 +362,16 @@ extern "C" [[gnu::visibility("default")]] std::size_t emulated_gpu_waits() {
   return the().waits;
 }
 
+/// For tests: how many graphs were made, and launched.
+extern "C" [[gnu::visibility("default")]] std::size_t emulated_gpu_graphs_made() {
+  const std::lock_guard lock(the().mutex);
+  return the().graphs_made;
+}
+extern "C" [[gnu::visibility("default")]] std::size_t emulated_gpu_graphs_launched() {
+  const std::lock_guard lock(the().mutex);
+  return the().graphs_launched;
+}
+
 /// For libraries that work on streams, such as a stand-in for NCCL: has `run` called in its turn, once `is_due`. Both are
 /// called with the machine's lock held.
 extern "C" [[gnu::visibility("default")]] void emulated_gpu_enqueue(cudaStream_t stream, std::size_t size, void* address,
@@ -313,7 +379,10 @@ extern "C" [[gnu::visibility("default")]] void emulated_gpu_enqueue(cudaStream_t
                                                                     const std::function<bool()>& is_due) {
   const std::lock_guard lock(the().mutex);
   the().check_device(stream->device, address, size, "a transfer");
-  the().enqueue(*stream, run, is_due);
+  if (is_due)
+    the().enqueue(*stream, run, is_due);
+  else
+    the().enqueue(*stream, node::kind::kernel, run);
 }
 
 /// Does what is due in a stream, unless that is gone: a GPU works also while nobody waits for it.

@@ -102,6 +102,7 @@ enum cudaError_t {
   cudaErrorInvalidAddressSpace = 717,
   cudaErrorInvalidPc = 718,
   cudaErrorLaunchFailure = 719,
+  cudaErrorGraphExecUpdateFailure = 910,
 };
 
 const char* cudaGetErrorName(cudaError_t error);
@@ -165,6 +166,23 @@ cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventQuery(cudaEvent_t event);
+
+// -- graphs ------------------------------------------------------------------------
+
+enum cudaStreamCaptureMode { cudaStreamCaptureModeRelaxed = 2 };
+struct emulated_graph;
+using cudaGraph_t = emulated_graph*;
+struct emulated_graph_exec;
+using cudaGraphExec_t = emulated_graph_exec*;
+struct cudaGraphExecUpdateResultInfo {};
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* made, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphExecUpdate(cudaGraphExec_t of, cudaGraph_t graph, cudaGraphExecUpdateResultInfo* result);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph);
 
 // -- kernels -----------------------------------------------------------------------
 

@@ -46,7 +46,9 @@ struct lane_report {
   std::uint32_t lane = 0;
   std::uint64_t step = 0;
   std::int64_t tokens = 0;
-  double seconds = 0.0;  ///< of computing: what it waited for others is not in it
+  /// Of computing: what it waited for other nodes is not in it. On a GPU the update before it is, and with that what its
+  /// process's other lanes took longer.
+  double seconds = 0.0;
 };
 
 /// To the coordinator: the shards disagree on the step that is due and do not converge.

@@ -116,8 +116,9 @@ void shard_memory::update(std::span<const tensor> gradients, const update_factor
   std::vector<parameter_update> all;
   for (std::size_t i = 0; i < size(); ++i)
     all.push_back({at(i), gradients[i], values_[i], state_[i], key.fold(first_ + i)});
+  const update_options options{factors.learning_rate, gradient_scale(factors), static_cast<std::int64_t>(step)};
   on_->begin_section(0);
-  rule_->update_all(*on_, {factors.learning_rate, gradient_scale(factors), static_cast<std::int64_t>(step)}, all);
+  rule_->update_all(*on_, options, all);
   on_->end_section();
   if (!reserved_) {
     reserved_.emplace();

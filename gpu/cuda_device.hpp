@@ -24,6 +24,7 @@ class cuda_device final : public device {
   /// REQUIRES: this is the calling thread's device.
   cudaError_t allow_shared(const void* kernel, std::size_t bytes);
   pinned_memory& pinned() noexcept { return pinned_; }
+  device_memory& cache() noexcept { return memory_; }
   tensor allocate(dtype type, shape extents, const timeline_ptr& who);
 
   std::string name() const override;

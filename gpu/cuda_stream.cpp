@@ -24,11 +24,11 @@ dtype compute_type_of(precision_kind precision) {
   return narrow ? dtype::bfloat16 : dtype::float32;
 }
 
-timeline_ptr make_timeline(const cuda_device& on) {
+timeline_ptr make_timeline(cuda_device& on) {
   on.activate();
   cudaStream_t handle = nullptr;
   check(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking), on.index(), "creating a stream");
-  return std::make_shared<timeline>(on.index(), handle);
+  return std::make_shared<timeline>(on.index(), handle, on.cache());
 }
 
 }  // namespace

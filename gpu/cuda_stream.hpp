@@ -63,6 +63,9 @@ class cuda_stream final : public stream {
                                  const tensor& pre, const tensor& y) override;
   void linear_backward(const tensor& dy, const tensor& x, const tensor& weight, const tensor& dx,
                        const tensor& dweight, const tensor& dbias, bool fresh) override;
+  void linear_activation_backward(activation kind, const tensor& pre, const tensor& dy, const tensor& x,
+                                  const tensor& weight, const tensor& dx, const tensor& dweight, const tensor& dbias,
+                                  bool fresh) override;
 
   // -- kernels/normalization.cu -------------------------------------------------
 

@@ -14,6 +14,12 @@ matrix_product forward_product(const tensor& x, const tensor& weight, const tens
   return {.rows = x.count() / in, .columns = out, .depth = in, .a = x, .b = weight, .c = y, .transpose_b = true};
 }
 
+/// dx[rows, in] = dy[rows, out] * weight[out, in].
+matrix_product input_gradient(const tensor& dy, const tensor& weight, const tensor& dx) {
+  const auto out = weight.shape()[0], in = weight.shape()[1];
+  return {.rows = dy.count() / out, .columns = in, .depth = out, .a = dy, .b = weight, .c = dx};
+}
+
 }  // namespace
 
 void cuda_stream::matmul(const tensor& a, const tensor& b, const tensor& c, const matmul_options& options) {
@@ -61,7 +67,7 @@ void cuda_stream::linear_backward(const tensor& dy, const tensor& x, const tenso
     operation op(*this, "linear_backward", {dy, x, weight}, {dx, dweight});
     if (dx) {
       assert(dx.count() == rows * in);
-      op.products().enqueue({.rows = rows, .columns = in, .depth = out, .a = dy, .b = weight, .c = dx}, op.handle());
+      op.products().enqueue(input_gradient(dy, weight, dx), op.handle());
     }
     if (dweight) {
       assert(x.count() == rows * in && dweight.count() == out * in);
@@ -74,6 +80,22 @@ void cuda_stream::linear_backward(const tensor& dy, const tensor& x, const tenso
     assert(dbias.count() == out);
     add_column_sums(dy, rows, out, dbias);
   }
+}
+
+void cuda_stream::linear_activation_backward(activation kind, const tensor& pre, const tensor& dy, const tensor& x,
+                                             const tensor& weight, const tensor& dx, const tensor& dweight,
+                                             const tensor& dbias, bool fresh) {
+  assert(pre.count() == x.count() && dx.count() == x.count());
+  if (kind == activation::gelu_tanh) {
+    operation op(*this, "linear_activation_backward", {pre, dy, weight}, {dx});
+    auto fused = input_gradient(dy, weight, dx);
+    fused.gelu_gradient_at = pre;
+    if (op.products().try_enqueue(fused, op.handle())) {
+      linear_backward(dy, x, weight, {}, dweight, dbias, fresh);
+      return;
+    }
+  }
+  stream::linear_activation_backward(kind, pre, dy, x, weight, dx, dweight, dbias, fresh);
 }
 
 }  // namespace troupe::gpu

@@ -18,17 +18,24 @@ std::uint32_t alignment_of(const void* address) {
   return static_cast<std::uint32_t>(bits & (~bits + 1));
 }
 
+/// The input of GELU: written, or read.
+const operand& kept_of(const matrix_product& wanted) {
+  return wanted.gelu_gradient_at ? wanted.gelu_gradient_at : wanted.gelu_input;
+}
+
 /// cuBLASLt wants vectors that are loaded whole, and a leading dimension of the kept input in eights.
 bool may_fuse(const matrix_product& wanted) {
   constexpr std::uint32_t vector_bytes = 16;
   constexpr std::int64_t leading_step = 8;
   if (wanted.bias && alignment_of(wanted.bias.data) < vector_bytes)
     return false;
-  return !wanted.gelu_input ||
-         (wanted.columns % leading_step == 0 && alignment_of(wanted.gelu_input.data) >= vector_bytes);
+  const operand& kept = kept_of(wanted);
+  return !kept || (wanted.columns % leading_step == 0 && alignment_of(kept.data) >= vector_bytes);
 }
 
 cublasLtEpilogue_t epilogue_of(const matrix_product& wanted) {
+  if (wanted.gelu_gradient_at)
+    return CUBLASLT_EPILOGUE_DGELU;
   if (wanted.gelu_input)
     return wanted.bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
   return wanted.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
@@ -80,7 +87,7 @@ matrix_products::plan matrix_products::make_plan(const matrix_product& wanted) c
   set(CUBLASLT_MATMUL_DESC_TRANSA, wanted.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(CUBLASLT_MATMUL_DESC_TRANSB, wanted.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
   set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(wanted));
-  if (wanted.gelu_input)
+  if (kept_of(wanted))
     set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, wanted.columns);
   if (wanted.transpose_b)
     make_layout(made.a, wanted.b, wanted.depth, wanted.columns);
@@ -117,7 +124,7 @@ matrix_products::plan matrix_products::make_plan(const matrix_product& wanted) c
 matrix_products::plan& matrix_products::plan_of(const matrix_product& wanted) {
   const unsigned kind = (wanted.transpose_a ? 1u : 0u) | (wanted.transpose_b ? 2u : 0u) |
                         (wanted.accumulate ? 4u : 0u) | (wanted.bias ? 8u : 0u) | (wanted.gelu_input ? 16u : 0u) |
-                        (may_fuse(wanted) ? 32u : 0u) | static_cast<unsigned>(wanted.a.type) << 8 |
+                        (wanted.gelu_gradient_at ? 32u : 0u) | (may_fuse(wanted) ? 64u : 0u) | static_cast<unsigned>(wanted.a.type) << 8 |
                         static_cast<unsigned>(wanted.c.type) << 16;
   const auto step = [](const operand& of) { return static_cast<unsigned>(std::countr_zero(alignment_of(of.data))); };
   const plan_key key{{wanted.rows, wanted.columns, wanted.depth},
@@ -130,7 +137,8 @@ matrix_products::plan& matrix_products::plan_of(const matrix_product& wanted) {
 
 bool matrix_products::try_enqueue(const matrix_product& wanted, cudaStream_t stream) {
   assert(wanted.a.type == wanted.b.type && (!wanted.bias || wanted.bias.type == wanted.c.type));
-  assert(!wanted.gelu_input || wanted.gelu_input.type == wanted.c.type);
+  assert(!kept_of(wanted) || kept_of(wanted).type == wanted.c.type);
+  assert(!wanted.gelu_gradient_at || (!wanted.gelu_input && !wanted.bias));
   plan& how = plan_of(wanted);
   if (!how.exists)
     return false;
@@ -139,8 +147,8 @@ bool matrix_products::try_enqueue(const matrix_product& wanted, cudaStream_t str
   };
   if (wanted.bias)
     set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, wanted.bias.data);
-  if (wanted.gelu_input)
-    set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, wanted.gelu_input.data);
+  if (const operand& kept = kept_of(wanted))
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, kept.data);
   const float alpha = wanted.alpha, beta = wanted.accumulate ? 1.0f : 0.0f;
   check(cublasLtMatmul(library_.get(), how.description.get(), &alpha, wanted.b.data, how.a.get(), wanted.a.data,
                        how.b.get(), &beta, wanted.c.data, how.c.get(), wanted.c.data, how.c.get(), &how.algorithm,
@@ -150,7 +158,7 @@ bool matrix_products::try_enqueue(const matrix_product& wanted, cudaStream_t str
 }
 
 void matrix_products::enqueue(const matrix_product& wanted, cudaStream_t stream) {
-  assert(!wanted.bias && !wanted.gelu_input);
+  assert(!wanted.bias && !kept_of(wanted));
   if (!try_enqueue(wanted, stream))
     check(CUBLAS_STATUS_NOT_SUPPORTED, wanted);
 }

@@ -36,6 +36,7 @@ struct matrix_product {
   float alpha = 1.0f;
   operand bias = {};        ///< of each column, added; of c's type; optional
   operand gelu_input = {};  ///< where given: c = gelu(product + bias), by the tanh approximation, and its input here
+  operand gelu_gradient_at = {};  ///< where given: c = product * the slope of that gelu here
 };
 
 /// Matrix products by cuBLASLt. The algorithm for a shape is looked up once and remembered. cuBLASLt is column-major:
@@ -48,7 +49,7 @@ class matrix_products {
   /// that all products are enqueued on.
   matrix_products(int device, bool tf32, tensor workspace);
 
-  /// False: there is no algorithm for this together with what is to be fused (bias, gelu_input), and nothing was
+  /// False: there is no algorithm for this together with what is to be fused (bias, GELU), and nothing was
   /// enqueued. Throws device_error on other failures.
   bool try_enqueue(const matrix_product& wanted, cudaStream_t stream);
   /// REQUIRES: nothing is to be fused.

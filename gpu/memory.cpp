@@ -10,22 +10,27 @@
 namespace troupe::gpu {
 
 void block::use(const timeline_ptr& who, bool writes) {
-  const std::lock_guard lock(mutex_);
-  if (last_write_.of && last_write_.of != who)
-    who->wait_for(*last_write_.of, last_write_.number);
-  if (writes) {
-    for (const auto& read : reads_)
-      if (read.of != who)
-        who->wait_for(*read.of, read.number);
-    reads_.clear();
-    last_write_ = {who, who->next()};
-    return;
+  std::vector<operation> before;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto comes_after = [&](const operation& which) {
+      if (which.of && which.of != who && who->has_to_wait_for(*which.of, which.number))
+        before.push_back(which);
+    };
+    comes_after(last_write_);
+    if (writes) {
+      std::ranges::for_each(reads_, comes_after);
+      reads_.clear();
+      last_write_ = {who, who->next()};
+    } else if (const auto own = std::ranges::find(reads_, who, &operation::of); own != reads_.end()) {
+      own->number = who->next();
+    } else {
+      reads_.push_back({who, who->next()});
+    }
   }
-  const auto own = std::find_if(reads_.begin(), reads_.end(), [&](const operation& read) { return read.of == who; });
-  if (own == reads_.end())
-    reads_.push_back({who, who->next()});
-  else
-    own->number = who->next();
+  // Without the lock: whoever is waited for may have to use the block again before it hands its work over.
+  for (const operation& each : before)
+    who->wait_for(*each.of, each.number);
 }
 
 bool block::is_handed_over() noexcept {
@@ -34,8 +39,10 @@ bool block::is_handed_over() noexcept {
   return is_given(last_write_) && std::ranges::all_of(reads_, is_given);
 }
 
-void block::wait_for_readers() noexcept {
+void block::wait_for_users() noexcept {
   const std::lock_guard lock(mutex_);
+  if (last_write_.of)
+    last_write_.of->synchronize();
   for (const auto& read : reads_)
     read.of->synchronize();
 }
@@ -63,6 +70,8 @@ buffer_ptr device_memory::allocate(dtype type, const shape& extents, const timel
   const auto size_bytes = static_cast<std::size_t>(extents.count()) * troupe::size_bytes(type);
   const auto rounded_bytes = memory_pool::rounded_size(size_bytes);
   auto memory = take(rounded_bytes, who);
+  if (!memory && who && who->end_section())
+    memory = take(rounded_bytes, who);  // what the section had kept back can be given back now
   if (!memory) {
     std::size_t free_bytes = 0, all_bytes = 0;
     cudaMemGetInfo(&free_bytes, &all_bytes);
@@ -126,10 +135,8 @@ void device_memory::free_cached() noexcept {
   const auto kept = [](const std::unique_ptr<block>& each) { return !each->is_handed_over(); };
   for (auto& [size_bytes, blocks] : cached_) {
     const auto freed = std::partition(blocks.begin(), blocks.end(), kept);
-    if (freed != blocks.end())
-      cudaDeviceSynchronize();  // work on what was given back may be under way
     for (auto each = freed; each != blocks.end(); ++each) {
-      (*each)->wait_for_readers();
+      (*each)->wait_for_users();  // not for the device, which cannot be waited for while a section is recorded
       cudaFree((*each)->address());
     }
     usage_.reserved_bytes -= size_bytes * static_cast<std::size_t>(blocks.end() - freed);

@@ -29,8 +29,8 @@ class block {
   void use(const timeline_ptr& who, bool writes);
   /// Whether the device was given all work on it.
   bool is_handed_over() noexcept;
-  /// Waits on the host for all reads, which may be those of other devices.
-  void wait_for_readers() noexcept;
+  /// Waits on the host for all of it, which may be that of other devices.
+  void wait_for_users() noexcept;
 
   /// Whose allocations this block serves; null: anybody's.
   timeline_ptr home;

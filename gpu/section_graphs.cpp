@@ -1,28 +1,21 @@
 #include "gpu/section_graphs.hpp"
 
+#include <utility>
+
 #include "gpu/error.hpp"
+#include "gpu/memory.hpp"
 
 namespace troupe::gpu {
 
-section_graphs::~section_graphs() {
-  abandon();
-  for (const auto& [key, graph] : graphs_)
-    if (graph)
-      cudaGraphExecDestroy(graph);
-  if (recorder_)
-    cudaStreamDestroy(recorder_);
-}
-
-bool section_graphs::begin(std::uint64_t key) {
+void section_graphs::begin(std::uint64_t key) {
   if (graphs_.try_emplace(key, nullptr).second)
-    return false;
+    return;
   constexpr auto doing = "recording a section";
   if (!recorder_)
     check(cudaStreamCreateWithFlags(&recorder_, cudaStreamNonBlocking), device_, doing);
   // Relaxed: neither this thread nor another is kept from allocating meanwhile.
   check(cudaStreamBeginCapture(recorder_, cudaStreamCaptureModeRelaxed), device_, doing);
   recording_ = key;
-  return true;
 }
 
 void section_graphs::launch(cudaStream_t stream) {
@@ -39,7 +32,12 @@ void section_graphs::launch(cudaStream_t stream) {
       graph = nullptr;
     }
   }
-  const auto made = graph ? cudaSuccess : cudaGraphInstantiate(&graph, recorded, 0);
+  auto made = graph ? cudaSuccess : cudaGraphInstantiate(&graph, recorded, 0);
+  if (made == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    memory_.trim();
+    made = cudaGraphInstantiate(&graph, recorded, 0);
+  }
   cudaGraphDestroy(recorded);
   check(made, device_, doing);
   check(cudaGraphLaunch(graph, stream), device_, doing);
@@ -52,6 +50,16 @@ void section_graphs::abandon() noexcept {
   cudaGraph_t recorded = nullptr;
   if (cudaStreamEndCapture(recorder_, &recorded) == cudaSuccess)
     cudaGraphDestroy(recorded);
+}
+
+void section_graphs::clear() noexcept {
+  abandon();
+  for (const auto& [key, graph] : graphs_)
+    if (graph)
+      cudaGraphExecDestroy(graph);
+  graphs_.clear();
+  if (recorder_)
+    cudaStreamDestroy(std::exchange(recorder_, nullptr));
 }
 
 }  // namespace troupe::gpu

@@ -12,16 +12,20 @@ std::atomic<std::uint64_t> timelines{0};
 
 }  // namespace
 
-timeline::timeline(int device, cudaStream_t handle)
-    : device_(device), id_(++timelines), handle_(handle), graphs_(device) {
+timeline::timeline(int device, cudaStream_t handle, device_memory& memory)
+    : device_(device), id_(++timelines), handle_(handle), graphs_(device, memory) {
   check(cudaEventCreateWithFlags(&behind_, cudaEventDisableTiming), device_, "creating an event");
 }
 
 timeline::~timeline() { finish(); }
 
+bool timeline::has_to_wait_for(const timeline& other, std::uint64_t number) const {
+  const auto seen = waited_for_.find(other.id_);
+  return (seen == waited_for_.end() || seen->second < number) && other.passed_.load(std::memory_order_acquire) < number;
+}
+
 void timeline::wait_for(timeline& other, std::uint64_t number) {
-  auto& seen = waited_for_[other.id_];
-  if (seen >= number || other.passed_.load(std::memory_order_acquire) >= number)
+  if (!has_to_wait_for(other, number))
     return;
   if (!other.has_handed_over(number))
     end_section();  // or the two might wait for each other
@@ -31,7 +35,7 @@ void timeline::wait_for(timeline& other, std::uint64_t number) {
   if (other.finished_)
     return;
   // An event that is recorded anew does not change what waits for it already.
-  seen = other.handed_over_.load(std::memory_order_acquire);
+  waited_for_[other.id_] = other.handed_over_.load(std::memory_order_acquire);
   check(cudaEventRecord(other.behind_, other.handle_), device_, "recording an event");
   check(cudaStreamWaitEvent(handle_, other.behind_, 0), device_, "waiting for an event");
 }
@@ -52,11 +56,12 @@ void timeline::begin_section(std::uint64_t key) {
   graphs_.begin(key);
 }
 
-void timeline::end_section() {
+bool timeline::end_section() {
   if (!graphs_.is_recording())
-    return;
+    return false;
   graphs_.launch(handle_);
   hand_over(enqueued_);
+  return true;
 }
 
 void timeline::passed(std::uint64_t number) noexcept {
@@ -79,6 +84,7 @@ void timeline::finish() noexcept {
   hand_over(std::numeric_limits<std::uint64_t>::max());
   // A lost device says so here, too: whoever works on it was told, or will be.
   cudaStreamSynchronize(handle_);
+  graphs_.clear();
   cudaEventDestroy(behind_);
   cudaStreamDestroy(handle_);
 }

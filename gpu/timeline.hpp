@@ -12,6 +12,8 @@
 
 namespace troupe::gpu {
 
+class device_memory;
+
 /// The order of one stream's work, as other streams see it: its operations are numbered, and any of them can be waited
 /// for on the device. Outlives the stream, since blocks of memory remember who used them last.
 ///
@@ -19,11 +21,11 @@ namespace troupe::gpu {
 /// come after one of them waits on the host until it was handed over, and a stream that would have to wait so hands its own
 /// over first, so that no two wait for each other.
 ///
-/// Thread safety: the stream's own thread calls next(), enqueued(), wait_for(), handle(), and begins and ends sections;
-/// everything else is called by any.
+/// Thread safety: the stream's own thread calls next(), enqueued(), has_to_wait_for(), wait_for(), handle(), and begins and
+/// ends sections; everything else is called by any.
 class timeline {
  public:
-  timeline(int device, cudaStream_t handle);
+  timeline(int device, cudaStream_t handle, device_memory& memory);
   ~timeline();
   timeline(const timeline&) = delete;
   timeline& operator=(const timeline&) = delete;
@@ -40,9 +42,11 @@ class timeline {
   }
 
   void begin_section(std::uint64_t key);
-  /// Hands over what was recorded, if anything.
-  void end_section();
+  /// Hands over what was recorded; false: nothing was.
+  bool end_section();
 
+  /// Whether wait_for has anything to do.
+  bool has_to_wait_for(const timeline& other, std::uint64_t number) const;
   /// What is enqueued here from now on waits until `other` is through with its operation `number`, enqueued before, and
   /// with what `other` has enqueued since.
   void wait_for(timeline& other, std::uint64_t number);

@@ -48,12 +48,10 @@ tensor feed_forward::forward(pass& p, const tensor& x) const {
 }
 
 tensor feed_forward::backward(pass& p, const tensor& dy) const {
-  tensor dhidden = down_.backward(p, dy);
+  if (!gated())
+    return up_.backward(p, down_.backward(p, dy, activation_of(settings_.nonlinearity)));
+  const tensor dhidden = down_.backward(p, dy);
   const tensor pre = p.restore();
-  if (!gated()) {
-    p.on.activation_backward(activation_of(settings_.nonlinearity), pre, dhidden, dhidden);
-    return up_.backward(p, dhidden);
-  }
   const tensor dpre = p.on.allocate(pre.shape());
   p.on.swiglu_backward(pre, dhidden, dpre);
   return up_.backward(p, dpre);

@@ -37,4 +37,14 @@ tensor linear::backward(pass& p, const tensor& dy) const {
   return dx;
 }
 
+tensor linear::backward(pass& p, const tensor& dy, activation kind) const {
+  const tensor x = p.restore(), pre = p.restore();
+  const tensor dpre = p.on.allocate(x.shape());
+  bool fresh = false;
+  const tensor dweight = p.gradient(weight_, fresh);
+  p.on.linear_activation_backward(kind, pre, dy, x, p.parameters[weight_], dpre, dweight,
+                                  settings_.bias ? p.gradient(bias_) : tensor{}, fresh);
+  return dpre;
+}
+
 }  // namespace troupe

@@ -22,10 +22,11 @@ class linear : public layer {
 
   void declare(parameter_space& space, const std::string& prefix) override;
   tensor forward(pass& p, const tensor& x) const override;
-  /// Returns activation(pre) with pre = x * weight^T + bias, in one kernel. The caller keeps `pre`, which
-  /// `stream::activation_backward` needs before `backward`.
+  /// Returns activation(pre) with pre = x * weight^T + bias, in one kernel. The caller keeps `pre`.
   tensor forward(pass& p, const tensor& x, activation kind, tensor& pre) const;
   tensor backward(pass& p, const tensor& dy) const override;
+  /// Of an x that is activation(pre), where the caller saved `pre` just before `forward`: returns the gradient of `pre`.
+  tensor backward(pass& p, const tensor& dy, activation kind) const;
 
  private:
   linear_settings settings_;

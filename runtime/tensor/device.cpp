@@ -21,6 +21,13 @@ void stream::cast_all(std::span<const tensor> in, std::span<const tensor> out) {
     cast(in[i], out[i]);
 }
 
+void stream::linear_activation_backward(activation kind, const tensor& pre, const tensor& dy, const tensor& x,
+                                        const tensor& weight, const tensor& dx, const tensor& dweight,
+                                        const tensor& dbias, bool fresh) {
+  linear_backward(dy, x, weight, dx, dweight, dbias, fresh);
+  activation_backward(kind, pre, dx, dx);
+}
+
 void stream::sum_of_squares_all(std::span<const tensor> in, const tensor& out) {
   for (std::size_t i = 0; i < in.size(); ++i)
     sum_of_squares(in[i], out.slice(static_cast<std::int64_t>(i), {1}));

@@ -173,7 +173,7 @@ class stream {
   /// What is enqueued until end_section() is a section, which a device may keep back until then, to take it as a whole.
   /// Sections of one key should enqueue the same kernels on tensors of the same shapes: that costs less then. Whoever waits
   /// for part of a section has it end there; it also ends where another begins. One that an exception leaves open may never
-  /// be computed.
+  /// be computed. Nothing is brought to the device within one.
   virtual void begin_section(std::uint64_t) {}
   virtual void end_section() {}
 
@@ -226,6 +226,10 @@ class stream {
   /// matrices that saves filling them with zeros and reading those back.
   virtual void linear_backward(const tensor& dy, const tensor& x, const tensor& weight, const tensor& dx,
                                const tensor& dweight, const tensor& dbias, bool fresh = false) = 0;
+  /// As `linear_backward` of x = activation(pre), but dx is the gradient of `pre`.
+  virtual void linear_activation_backward(activation kind, const tensor& pre, const tensor& dy, const tensor& x,
+                                          const tensor& weight, const tensor& dx, const tensor& dweight,
+                                          const tensor& dbias, bool fresh = false);
 
   // -- normalisation ----------------------------------------------------------
 

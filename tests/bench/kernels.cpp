@@ -153,10 +153,11 @@ std::vector<kernel> kernels_of(const configuration& c, bench& b) {
 
   struct projection {
     std::int64_t in, out;
-    bool activates;
+    bool activates = false, was_activated = false;  // what it makes, what it takes
   };
-  for (const auto& [in, out, activates] : {projection{channels, 3 * channels, false}, {channels, channels, false},
-                                           {channels, 4 * channels, true}, {4 * channels, channels, false}}) {
+  for (const auto& [in, out, activates, was_activated] :
+       {projection{channels, 3 * channels}, {channels, channels}, {channels, 4 * channels, true},
+        {4 * channels, channels, false, true}}) {
     const tensor input = b.filled({rows, in}), matrix = b.filled({out, in}), offsets = b.filled({out});
     const tensor result = b.filled({rows, out}), active = activates ? b.filled({rows, out}) : tensor{};
     const tensor dinput = b.filled({rows, in}), dmatrix = b.accumulated({out, in}), doffsets = b.accumulated({out});
@@ -169,15 +170,17 @@ std::vector<kernel> kernels_of(const configuration& c, bench& b) {
     else
       add("linear_forward " + label, c.layers, flops, {input, matrix, result},
           [=, &s] { s.linear_forward(input, matrix, offsets, result); });
-    add("linear_backward " + label + " x", c.layers, flops, {result, matrix, dinput},
-        [=, &s] { s.linear_backward(result, input, matrix, dinput, {}, {}); });
+    if (was_activated)
+      add("linear_gelu_backward " + label + " x", c.layers, flops, {result, matrix, input, dinput}, [=, &s] {
+        s.linear_activation_backward(activation::gelu_tanh, input, result, input, matrix, dinput, {}, {});
+      });
+    else
+      add("linear_backward " + label + " x", c.layers, flops, {result, matrix, dinput},
+          [=, &s] { s.linear_backward(result, input, matrix, dinput, {}, {}); });
     add("linear_backward " + label + " w", c.layers, flops, {result, input, dmatrix, dmatrix},
         [=, &s] { s.linear_backward(result, input, matrix, {}, dmatrix, {}); });
     add("linear_backward " + label + " b", c.layers, 0.0, {result},
         [=, &s] { s.linear_backward(result, input, matrix, {}, {}, doffsets); });
-    if (activates)
-      add("gelu_backward", c.layers, 0.0, {result, result, active},
-          [=, &s] { s.activation_backward(activation::gelu_tanh, result, result, active); });
   }
 
   const attention_shape geometry{c.batch, c.context, c.heads, c.heads, channels / c.heads};

@@ -135,7 +135,8 @@ TEST_CASE("a node with a GPU is killed, and what takes over for it gives the sam
     const scratch_folder folder;
     prepare(folder);
     require_same(summary_of(process(
-        folder, gpu_job() + arguments{"--nodes", "2", "--replace-after", "0", "--chaos", "node/1@7", replication})));
+        folder, gpu_job() + arguments{"--nodes", "2", "--replace-after", "0", "--chaos", "node/1@7", replication,
+                                      "runtime.cuda_graphs=true"})));
   }
 }
 

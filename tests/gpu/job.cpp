@@ -132,6 +132,7 @@ TEST_CASE("lanes and shards on two GPUs give the bits of one, also when they are
   settings.training.precision = precision_kind::automatic;
   const auto print = run_job(small_inputs(), settings).fingerprint;
   settings.runtime.device = "cuda:0,1";
+  settings.runtime.cuda_graphs = true;
   const scratch_folder folder;
   auto inputs = small_inputs();
   inputs.checkpoints = folder.path();
@@ -144,6 +145,7 @@ TEST_CASE("without barriers a job on the GPU learns, too") {
     auto settings = small_settings();
     settings.consistency.mode = mode;
     settings.consistency.staleness = 2;
+    settings.runtime.cuda_graphs = true;
     settings.consistency.delay_compensation = consistency_settings::compensation_kind::adaptive;
     const tests::two_gpus gpus;
     for (const double loss : losses(small_inputs(), settings))

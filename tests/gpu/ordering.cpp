@@ -205,6 +205,62 @@ TEST_CASE("open sections that come after part of each other do not wait for ever
   }
 }
 
+TEST_CASE("an open section does not keep others from using a block that it uses again, nor for ever when its stream ends") {
+  auto& gpu = find_device("cuda");
+  auto ours = gpu.make_stream({.graphs = true});
+  const auto theirs = gpu.make_stream({});
+  for (const bool ends : {false, false, true}) {  // the first section of a key is none
+    const tensor x = theirs->to_device(host_values(1000, 3.0f));
+    ours->begin_section(0);
+    ours->zero(x);
+    std::jthread other([&] { CHECK(theirs->to_host(x).data<float>()[999] == (ends ? 3.0f : 0.0f)); });
+    std::this_thread::sleep_for(std::chrono::milliseconds{20});
+    if (ends)
+      ours.reset();
+    else {
+      ours->zero(x);
+      ours->end_section();
+    }
+  }
+}
+
+TEST_CASE("memory is given back while a section is open, but none of that") {
+  auto& gpu = find_device("cuda");
+  const auto on = gpu.make_stream({.graphs = true});
+  for (int round = 0; round < 3; ++round) {
+    on->begin_section(0);
+    const tensor x = on->allocate({1000});
+    {
+      const tensor between = on->allocate({2000});
+      on->zero(between);
+      on->copy(between.slice(0, {1000}), x);
+    }
+    gpu.trim();
+    on->end_section();
+    CHECK(on->to_host(x).data<float>()[999] == 0.0f);
+  }
+}
+
+TEST_CASE("what a section gave back serves it where the GPU has no more") {
+  if (!emulated_failure()) {
+    MESSAGE("skipped: this fills the emulated GPU's 512 MiB");
+    return;
+  }
+  auto& gpu = find_device("cuda");
+  gpu.trim();
+  const auto on = gpu.make_stream({.graphs = true});
+  constexpr std::int64_t mib = (1 << 20) / sizeof(float);
+  for (int round = 0; round < 3; ++round) {
+    on->begin_section(0);
+    on->zero(on->allocate({300 * mib}));
+    const tensor x = on->allocate({360 * mib});
+    on->zero(x);
+    on->end_section();
+    CHECK(on->to_host(x.slice(360 * mib - 1, {1})).data<float>()[0] == 0.0f);
+  }
+  gpu.trim();
+}
+
 TEST_CASE("so do streams of several devices, whose tensors are copied from one to the other") {
   const two_gpus gpus;
   if (!gpus)

@@ -1,4 +1,4 @@
-// What a training step asks of the host: nothing, while it is computed.
+// A training step is enqueued whole: nobody has to see what one part of it computes before the next.
 
 #include <doctest/doctest.h>
 
@@ -52,7 +52,7 @@ struct lane_and_shard {
 
 }  // namespace
 
-TEST_CASE("a step, however many its micro-batches, is enqueued without waiting for the GPU") {
+TEST_CASE("a step, however many its micro-batches, is enqueued without waiting for what it computes") {
   const auto waits = tests::emulated<std::size_t (*)()>("emulated_gpu_waits");
   if (!waits) {
     MESSAGE("skipped: a real device does not count who waits for it");

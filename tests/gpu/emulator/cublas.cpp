@@ -22,6 +22,8 @@ struct cublasLtMatmulDescOpaque_t {
 
   bool has_bias() const { return epilogue & CUBLASLT_EPILOGUE_BIAS; }
   bool is_gelu() const { return epilogue & 32; }
+  bool is_gelu_gradient() const { return epilogue & 64; }
+  bool has_kept() const { return epilogue & 128; }
 };
 
 /// Column-major.
@@ -167,7 +169,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     die("a product of types %d and %d, %d into %d", a->type, b->type, c->type, d->type);
   if (a->type == CUDA_R_16BF && description->compute != CUBLAS_COMPUTE_32F)
     die("a product of bfloat16 in TF32");
-  if (description->is_gelu() && (description->kept_leading % 8 != 0 || description->kept_leading < rows))
+  if (description->has_kept() && (description->kept_leading % 8 != 0 || description->kept_leading < rows))
     return CUBLAS_STATUS_NOT_SUPPORTED;
   // Now and then there is nothing that fuses, as for some shapes and types of the real library.
   if (description->epilogue != CUBLASLT_EPILOGUE_DEFAULT && depth % 5 == 0)
@@ -205,13 +207,14 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
     if (!is_aligned(description->bias, 16))
       die("cublasLtMatmul: the bias is not aligned");
   }
-  if (description->is_gelu()) {
-    on.check_device(stream->device, description->kept, d_layout->bytes(), "cublasLtMatmul's auxiliary output");
+  if (description->has_kept()) {
+    on.check_device(stream->device, description->kept, d_layout->bytes(), "cublasLtMatmul's auxiliary matrix");
     if (!is_aligned(description->kept, 16))
-      die("cublasLtMatmul: the auxiliary output is not aligned");
+      die("cublasLtMatmul: the auxiliary matrix is not aligned");
   }
-  on.enqueue(*stream, troupe::emulator::node::kind::kernel, [how = *description, a_at = *a_layout, b_at = *b_layout, d_at = *d_layout, a, b, c, d,
-                       factor = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta)] {
+  on.enqueue(*stream, troupe::emulator::node::kind::kernel,
+             [how = *description, a_at = *a_layout, b_at = *b_layout, d_at = *d_layout, a, b, c, d,
+              factor = *static_cast<const float*>(alpha), keep = *static_cast<const float*>(beta)] {
     const auto factor_at = [&](const void* matrix, const auto& at, std::int64_t index) {
       const float value = element(matrix, at.type, index);
       return how.compute == CUBLAS_COMPUTE_32F_FAST_TF32 ? as_tf32(value) : value;
@@ -234,6 +237,11 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
         if (how.is_gelu()) {
           set_element(how.kept, d_at.type, i + j * how.kept_leading, value);
           value = 0.5 * value * (1 + std::tanh(std::sqrt(2 / M_PI) * (value + 0.044715 * value * value * value)));
+        }
+        if (how.is_gelu_gradient()) {
+          const double at = element(how.kept, d_at.type, i + j * how.kept_leading), root = std::sqrt(2 / M_PI);
+          const double curve = std::tanh(root * (at + 0.044715 * at * at * at));
+          value *= 0.5 * (1 + curve) + 0.5 * at * (1 - curve * curve) * root * (1 + 3 * 0.044715 * at * at);
         }
         set_element(d, d_at.type, i + j * d_at.leading, value);
       }

@@ -61,6 +61,12 @@ void machine::arena::protect(int how) const {
     die("mprotect");
 }
 
+void machine::arena::poison(std::size_t offset, std::size_t size) const {
+  const auto part = std::min(size, poison_bytes_max);
+  std::memset(begin + offset, 0xff, part);
+  std::memset(begin + offset + size - part, 0xff, part);
+}
+
 void machine::open(int device) {
   if (arenas_[device].depth++ == 0)
     arenas_[device].protect(PROT_READ | PROT_WRITE);
@@ -150,14 +156,8 @@ void machine::wait_for_users(const emulated_stream& of) {
 
 void machine::drain(int device) {
   for (std::size_t i = 0; i < streams.size(); ++i)  // others may come and go meanwhile
-    if (streams[i]->device == device)
+    if (streams[i]->device == device && !streams[i]->recorded)
       drain(*streams[i]);
-}
-
-bool machine::is_idle(const std::byte* address) const {
-  return std::ranges::all_of(streams, [&](const emulated_stream* each) {
-    return (each->work.empty() && !each->runs) || !arenas_[each->device].holds(address);
-  });
 }
 
 void machine::run_until(const point& reached) {
@@ -193,10 +193,7 @@ std::byte* machine::allocate(int device, std::size_t size) {
     own.opened_bytes = round_up(at + taken, page_bytes);
     own.protect(PROT_READ | PROT_WRITE);
   }
-  // Pages that nobody touches cost nothing when the arena is opened and closed: of large memory only the ends.
-  const auto part = std::min(taken, poison_bytes_max);
-  std::memset(own.begin + at, 0xff, part);
-  std::memset(own.begin + at + taken - part, 0xff, part);
+  own.poison(at, taken);
   close(device);
   return own.begin + at;
 }
@@ -212,6 +209,10 @@ void machine::free(std::byte* address) {
   const auto first = round_up(found->first, page_bytes), last = (found->first + found->second) / page_bytes * page_bytes;
   if (last > first)
     madvise(own->begin + first, last - first, MADV_DONTNEED);
+  const auto device = static_cast<int>(own - arenas_);
+  open(device);
+  own->poison(found->first, found->second);
+  close(device);
   own->allocated.erase(found);
 }
 

@@ -58,8 +58,6 @@ class machine {
   void drain(emulated_stream& on);
   /// All streams of a device.
   void drain(int device);
-  /// Whether no work is under way on the device whose memory this is.
-  bool is_idle(const std::byte* address) const;
   void run_until(const point& reached);
   /// Does what is due now.
   void progress(emulated_stream& on);
@@ -75,6 +73,7 @@ class machine {
 
   /// Null: there is no more.
   std::byte* allocate(int device, std::size_t size);
+  /// Work on it that is under way, which nobody should have left, finds NaN.
   void free(std::byte* address);
   /// Dies unless [address, address + size) lies in one live allocation of this device.
   void check_device(int device, const void* address, std::size_t size, const char* what) const;
@@ -112,6 +111,8 @@ class machine {
 
     bool holds(const std::byte* address) const { return address >= begin && address < begin + memory_bytes; }
     void protect(int how) const;
+    /// Fills it with NaN, or if it is large its ends: pages that nobody touches cost nothing when the arena is opened.
+    void poison(std::size_t offset, std::size_t size) const;
   };
 
   /// Whether its next piece can be run now.
@@ -140,9 +141,7 @@ struct emulated_graph {
   std::vector<troupe::emulator::node> nodes;
 };
 
-struct emulated_graph_exec {
-  std::vector<troupe::emulator::node> nodes;
-};
+struct emulated_graph_exec : emulated_graph {};
 
 struct emulated_event {
   int device = 0;

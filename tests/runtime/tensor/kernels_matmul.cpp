@@ -68,6 +68,27 @@ kernel_case linear_activation(dice& roll) {
   return k;
 }
 
+/// Of what an activation made, with the gradient through both.
+template <activation kind>
+kernel_case linear_after(dice& roll) {
+  kernel_case k(roll);
+  const auto [rows, outputs, inputs] = product_extents(roll);
+  const bool fresh = roll.coin();
+  const slot pre = k.input({rows, inputs}), x = k.saved({rows, inputs});
+  k[x].is_accumulated = false;
+  const slot weight = fresh ? k.fresh_parameter({outputs, inputs}) : k.parameter({outputs, inputs});
+  const slot bias = roll.coin() ? k.parameter({outputs}) : slot();
+  const slot y = k.output({rows, outputs});
+  k.forward = [=](stream& s, const tensors& t) {
+    s.activation_forward(kind, t[pre], t[x]);
+    s.linear_forward(t[x], t[weight], t[bias], t[y]);
+  };
+  k.backward = [=](stream& s, const tensors& t, const tensors& d) {
+    s.linear_activation_backward(kind, t[pre], d[y], t[x], t[weight], d[pre], d[weight], d[bias], fresh);
+  };
+  return k;
+}
+
 }  // namespace
 
 std::vector<named_kernel> matmul_kernels() {
@@ -76,7 +97,9 @@ std::vector<named_kernel> matmul_kernels() {
           {"linear_activation relu", linear_activation<activation::relu>},
           {"linear_activation gelu", linear_activation<activation::gelu>},
           {"linear_activation gelu_tanh", linear_activation<activation::gelu_tanh>},
-          {"linear_activation silu", linear_activation<activation::silu>}};
+          {"linear_activation silu", linear_activation<activation::silu>},
+          {"linear_after gelu_tanh", linear_after<activation::gelu_tanh>},
+          {"linear_after silu", linear_after<activation::silu>}};
 }
 
 }  // namespace troupe::tests

@@ -226,8 +226,9 @@ TEST_CASE("an open section does not keep others from using a block that it uses 
 
 TEST_CASE("memory is given back while a section is open, but none of that") {
   auto& gpu = find_device("cuda");
-  const auto on = gpu.make_stream({.graphs = true});
+  const auto on = gpu.make_stream({.graphs = true}), other = gpu.make_stream({});
   for (int round = 0; round < 3; ++round) {
+    gpu.trim();
     on->begin_section(0);
     const tensor x = on->allocate({1000});
     {
@@ -236,8 +237,14 @@ TEST_CASE("memory is given back while a section is open, but none of that") {
       on->copy(between.slice(0, {1000}), x);
     }
     gpu.trim();
+    std::vector<tensor> taken;  // what was given back
+    for (int i = 0; i < 16; ++i)
+      taken.push_back(other->to_device(host_values(2000, 5.0f)));
+    other->synchronize();
     on->end_section();
     CHECK(on->to_host(x).data<float>()[999] == 0.0f);
+    for (const tensor& each : taken)
+      CHECK(other->to_host(each).data<float>()[1999] == 5.0f);
   }
 }
 

@@ -222,7 +222,7 @@ struct coordinator_state {
   static inline const char* name = "coordinator";
 };
 
-coordinator_actor::behavior_type behave(coordinator_actor::stateful_pointer<coordinator_state> self,
+coordinator_actor::behavior_type coordinator_behavior(coordinator_actor::stateful_pointer<coordinator_state> self,
                                         const job_context_ptr& context, const std::shared_ptr<job_log>& log,
                                         const child_context& born, const caf::actor& listener,
                                         const job_places& places) {
@@ -267,7 +267,7 @@ coordinator_actor::behavior_type behave(coordinator_actor::stateful_pointer<coor
 caf::actor spawn_coordinator(caf::actor_system& system, job_context_ptr context, std::shared_ptr<job_log> log,
                              const child_context& born, caf::actor listener, job_places places) {
   return caf::actor_cast<caf::actor>(
-      spawn_computing(system, behave, std::move(context), std::move(log), born, std::move(listener), std::move(places)));
+      spawn_computing(system, coordinator_behavior, std::move(context), std::move(log), born, std::move(listener), std::move(places)));
 }
 
 }  // namespace troupe

@@ -31,7 +31,7 @@ struct loader_state {
   static inline const char* name = "data_loader";
 };
 
-data_loader_actor::behavior_type behave(data_loader_actor::stateful_pointer<loader_state> self,
+data_loader_actor::behavior_type data_loader_behavior(data_loader_actor::stateful_pointer<loader_state> self,
                                         const job_context_ptr& context) {
   keep_exceptions(self);
   obey_chaos(self);
@@ -68,7 +68,7 @@ data_loader_actor::behavior_type behave(data_loader_actor::stateful_pointer<load
 }  // namespace
 
 caf::actor spawn_data_loader(caf::actor_system& system, job_context_ptr context) {
-  return caf::actor_cast<caf::actor>(system.spawn(behave, std::move(context)));
+  return caf::actor_cast<caf::actor>(system.spawn(data_loader_behavior, std::move(context)));
 }
 
 }  // namespace troupe

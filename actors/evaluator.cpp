@@ -70,7 +70,7 @@ struct evaluator_state {
   static inline const char* name = "evaluator";
 };
 
-evaluator_actor::behavior_type behave(evaluator_actor::stateful_pointer<evaluator_state> self,
+evaluator_actor::behavior_type evaluator_behavior(evaluator_actor::stateful_pointer<evaluator_state> self,
                                       const job_context_ptr& context, const caf::actor& coordinator) {
   keep_exceptions(self);
   obey_chaos(self);
@@ -119,7 +119,7 @@ evaluator_actor::behavior_type behave(evaluator_actor::stateful_pointer<evaluato
 }  // namespace
 
 caf::actor spawn_evaluator(caf::actor_system& system, job_context_ptr context, caf::actor coordinator) {
-  return caf::actor_cast<caf::actor>(spawn_computing(system, behave, std::move(context), std::move(coordinator)));
+  return caf::actor_cast<caf::actor>(spawn_computing(system, evaluator_behavior, std::move(context), std::move(coordinator)));
 }
 
 }  // namespace troupe

@@ -110,7 +110,7 @@ struct keeper_state {
   static inline const char* name = "keeper";
 };
 
-keeper_actor::behavior_type behave(keeper_actor::stateful_pointer<keeper_state> self, const job_context_ptr& context,
+keeper_actor::behavior_type keeper_behavior(keeper_actor::stateful_pointer<keeper_state> self, const job_context_ptr& context,
                                    std::uint32_t shard, const caf::actor& coordinator) {
   keep_exceptions(self);
   auto& body = self->state.body;
@@ -132,7 +132,7 @@ keeper_actor::behavior_type behave(keeper_actor::stateful_pointer<keeper_state> 
 caf::actor spawn_keeper(caf::actor_system& system, job_context_ptr context, std::uint32_t shard,
                         caf::actor coordinator) {
   return caf::actor_cast<caf::actor>(
-      spawn_computing(system, behave, std::move(context), shard, std::move(coordinator)));
+      spawn_computing(system, keeper_behavior, std::move(context), shard, std::move(coordinator)));
 }
 
 }  // namespace troupe

@@ -349,7 +349,7 @@ struct parameter_shard_state {
   static inline const char* name = "parameter_shard";
 };
 
-parameter_shard_actor::behavior_type behave(parameter_shard_actor::stateful_pointer<parameter_shard_state> self,
+parameter_shard_actor::behavior_type parameter_shard_behavior(parameter_shard_actor::stateful_pointer<parameter_shard_state> self,
                                             const job_context_ptr& context, std::uint32_t index,
                                             const caf::actor& coordinator) {
   keep_exceptions(self);
@@ -378,7 +378,7 @@ parameter_shard_actor::behavior_type behave(parameter_shard_actor::stateful_poin
 
 caf::actor spawn_parameter_shard(caf::actor_system& system, const job_context_ptr& context, std::uint32_t index,
                                  caf::actor coordinator) {
-  return spawn_in_lane(system, context, index, behave, index, std::move(coordinator));
+  return spawn_in_lane(system, context, index, parameter_shard_behavior, index, std::move(coordinator));
 }
 
 }  // namespace troupe

@@ -255,7 +255,7 @@ struct replica_state {
   static inline const char* name = "replica";
 };
 
-replica_actor::behavior_type behave(replica_actor::stateful_pointer<replica_state> self,
+replica_actor::behavior_type replica_behavior(replica_actor::stateful_pointer<replica_state> self,
                                     const job_context_ptr& context, std::uint32_t lane, std::uint64_t incarnation,
                                     const caf::actor& coordinator) {
   keep_exceptions(self);
@@ -278,7 +278,7 @@ replica_actor::behavior_type behave(replica_actor::stateful_pointer<replica_stat
 
 caf::actor spawn_replica(caf::actor_system& system, const job_context_ptr& context, std::uint32_t lane,
                          std::uint64_t incarnation, caf::actor coordinator) {
-  return spawn_in_lane(system, context, lane, behave, lane, incarnation, std::move(coordinator));
+  return spawn_in_lane(system, context, lane, replica_behavior, lane, incarnation, std::move(coordinator));
 }
 
 }  // namespace troupe

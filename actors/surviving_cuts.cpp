@@ -50,7 +50,7 @@ void surviving_cuts::clear() {
 
 namespace {
 
-survivor_actor::behavior_type behave(survivor_actor::pointer self, const job_context_ptr& context,
+survivor_actor::behavior_type survivor_behavior(survivor_actor::pointer self, const job_context_ptr& context,
                                      const caf::actor& coordinator) {
   keep_exceptions(self);
   self->set_down_handler([self](const caf::down_msg&) { self->quit(); });
@@ -66,7 +66,7 @@ survivor_actor::behavior_type behave(survivor_actor::pointer self, const job_con
 }  // namespace
 
 caf::actor spawn_survivor(caf::actor_system& system, job_context_ptr context, caf::actor coordinator) {
-  return caf::actor_cast<caf::actor>(system.spawn(behave, std::move(context), std::move(coordinator)));
+  return caf::actor_cast<caf::actor>(system.spawn(survivor_behavior, std::move(context), std::move(coordinator)));
 }
 
 }  // namespace troupe

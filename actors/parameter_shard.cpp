@@ -287,7 +287,8 @@ void parameter_shard::answer_queries() {
   std::erase_if(queries_, [this](const auto& query) {
     if (query.asked.epoch > epoch_)
       return false;
-    tell(self_, query.reader, lane_due{epoch_, query.asked.attempt, index_, lanes_[query.asked.lane].next_step});
+    tell(self_, query.reader, lane_due{epoch_, query.asked.attempt, index_, lanes_[query.asked.lane].next_step,
+                                         pending_.has_value()});
     return true;
   });
 }

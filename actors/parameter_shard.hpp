@@ -127,6 +127,7 @@ struct lane_due {
   std::uint64_t attempt = 0;
   std::uint32_t shard = 0;
   std::uint64_t next_step = 0;
+  bool is_pending = false;  ///< its gradients are there from all lanes, and will have effect unless another shard lacks them
 };
 
 /// Answer to pull_parameters; values of parameters first .. first + values.size() - 1, all of one block.

@@ -64,6 +64,7 @@ class replica {
     if (message.attempt != attempt_ || now_ != phase::asking)
       return;
     due_[message.shard] = message.next_step;
+    caught_up_at_ = std::max(caught_up_at_, message.next_step + message.is_pending);
     if (std::any_of(due_.begin(), due_.end(), [](const auto& due) { return !due; }))
       return;
     const auto [low, high] = std::minmax_element(due_.begin(), due_.end());
@@ -73,7 +74,6 @@ class replica {
       return ask_again();
     // Behind the others, a shard that came back is brought up to date: they drop what they have applied before.
     step_ = **low;
-    caught_up_at_ = **high;
     now_ = phase::resting;
     if (pausing_)
       answer_pause();
@@ -140,6 +140,7 @@ class replica {
     early_.clear();
     now_ = phase::asking;
     due_.assign(shards_.size(), {});
+    caught_up_at_ = 0;
     for (const auto& shard : shards_)
       tell(self_, shard, query_lane{epoch_, lane_, attempt_});
   }
@@ -159,7 +160,8 @@ class replica {
     });
   }
 
-  /// Not before all shards have applied the same steps of this lane: a cut in between would hold some of them twice.
+  /// Not before all shards have applied the same steps of this lane: a cut in between would hold some of them twice, and one
+  /// before a step that is about to be applied would never be taken.
   void answer_pause() {
     pausing_ = false;
     limit_ = std::max(now_ == phase::waiting ? step_ + 1 : step_, caught_up_at_);
@@ -236,7 +238,7 @@ class replica {
   std::uint64_t epoch_ = 0;
   std::uint64_t step_ = 0;
   std::uint64_t limit_ = 0;
-  std::uint64_t caught_up_at_ = 0;  // below it, some shards have applied the lane's steps already
+  std::uint64_t caught_up_at_ = 0;  // below it, some shards have applied the lane's steps, or are about to
   bool pausing_ = false;
   bool has_batch_ = false;
   bool scheduled_ = false;

@@ -59,8 +59,9 @@ void write(checkpoint_writer_actor::stateful_pointer<writer_state> self, const j
   state.forget_cut();
 }
 
-checkpoint_writer_actor::behavior_type checkpoint_writer_behavior(checkpoint_writer_actor::stateful_pointer<writer_state> self,
-                                              const job_context_ptr& context, const caf::actor& coordinator) {
+checkpoint_writer_actor::behavior_type checkpoint_writer_behavior(
+    checkpoint_writer_actor::stateful_pointer<writer_state> self, const job_context_ptr& context,
+    const caf::actor& coordinator) {
   keep_exceptions(self);
   obey_chaos(self);
   discard_unpublished(*context);
@@ -98,7 +99,8 @@ void discard_unpublished(const job_context& context) {
 }
 
 caf::actor spawn_checkpoint_writer(caf::actor_system& system, job_context_ptr context, caf::actor coordinator) {
-  return caf::actor_cast<caf::actor>(spawn_computing(system, checkpoint_writer_behavior, std::move(context), std::move(coordinator)));
+  return caf::actor_cast<caf::actor>(
+      spawn_computing(system, checkpoint_writer_behavior, std::move(context), std::move(coordinator)));
 }
 
 }  // namespace troupe

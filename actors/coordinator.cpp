@@ -222,10 +222,10 @@ struct coordinator_state {
   static inline const char* name = "coordinator";
 };
 
-coordinator_actor::behavior_type coordinator_behavior(coordinator_actor::stateful_pointer<coordinator_state> self,
-                                        const job_context_ptr& context, const std::shared_ptr<job_log>& log,
-                                        const child_context& born, const caf::actor& listener,
-                                        const job_places& places) {
+coordinator_actor::behavior_type coordinator_behavior(
+    coordinator_actor::stateful_pointer<coordinator_state> self, const job_context_ptr& context,
+    const std::shared_ptr<job_log>& log, const child_context& born, const caf::actor& listener,
+    const job_places& places) {
   obey_chaos(self);
   auto& body = self->state.body;
   self->set_exception_handler([&body](caf::scheduled_actor*, std::exception_ptr& thrown) {
@@ -266,8 +266,8 @@ coordinator_actor::behavior_type coordinator_behavior(coordinator_actor::statefu
 
 caf::actor spawn_coordinator(caf::actor_system& system, job_context_ptr context, std::shared_ptr<job_log> log,
                              const child_context& born, caf::actor listener, job_places places) {
-  return caf::actor_cast<caf::actor>(
-      spawn_computing(system, coordinator_behavior, std::move(context), std::move(log), born, std::move(listener), std::move(places)));
+  return caf::actor_cast<caf::actor>(spawn_computing(system, coordinator_behavior, std::move(context), std::move(log), born,
+                                                     std::move(listener), std::move(places)));
 }
 
 }  // namespace troupe

@@ -31,8 +31,8 @@ struct loader_state {
   static inline const char* name = "data_loader";
 };
 
-data_loader_actor::behavior_type data_loader_behavior(data_loader_actor::stateful_pointer<loader_state> self,
-                                        const job_context_ptr& context) {
+data_loader_actor::behavior_type data_loader_behavior(
+    data_loader_actor::stateful_pointer<loader_state> self, const job_context_ptr& context) {
   keep_exceptions(self);
   obey_chaos(self);
   return {

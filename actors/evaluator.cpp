@@ -70,8 +70,9 @@ struct evaluator_state {
   static inline const char* name = "evaluator";
 };
 
-evaluator_actor::behavior_type evaluator_behavior(evaluator_actor::stateful_pointer<evaluator_state> self,
-                                      const job_context_ptr& context, const caf::actor& coordinator) {
+evaluator_actor::behavior_type evaluator_behavior(
+    evaluator_actor::stateful_pointer<evaluator_state> self, const job_context_ptr& context,
+    const caf::actor& coordinator) {
   keep_exceptions(self);
   obey_chaos(self);
   const std::shared_ptr<stream> on = context->make_evaluator_stream();
@@ -119,7 +120,8 @@ evaluator_actor::behavior_type evaluator_behavior(evaluator_actor::stateful_poin
 }  // namespace
 
 caf::actor spawn_evaluator(caf::actor_system& system, job_context_ptr context, caf::actor coordinator) {
-  return caf::actor_cast<caf::actor>(spawn_computing(system, evaluator_behavior, std::move(context), std::move(coordinator)));
+  return caf::actor_cast<caf::actor>(
+      spawn_computing(system, evaluator_behavior, std::move(context), std::move(coordinator)));
 }
 
 }  // namespace troupe

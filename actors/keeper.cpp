@@ -110,8 +110,9 @@ struct keeper_state {
   static inline const char* name = "keeper";
 };
 
-keeper_actor::behavior_type keeper_behavior(keeper_actor::stateful_pointer<keeper_state> self, const job_context_ptr& context,
-                                   std::uint32_t shard, const caf::actor& coordinator) {
+keeper_actor::behavior_type keeper_behavior(
+    keeper_actor::stateful_pointer<keeper_state> self, const job_context_ptr& context, std::uint32_t shard,
+    const caf::actor& coordinator) {
   keep_exceptions(self);
   auto& body = self->state.body;
   obey_chaos(self, [&body](const caf::error& reason) { body->before_end(reason); });

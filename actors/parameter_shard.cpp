@@ -288,7 +288,7 @@ void parameter_shard::answer_queries() {
     if (query.asked.epoch > epoch_)
       return false;
     tell(self_, query.reader, lane_due{epoch_, query.asked.attempt, index_, lanes_[query.asked.lane].next_step,
-                                         pending_.has_value()});
+                                       pending_.has_value()});
     return true;
   });
 }
@@ -350,9 +350,9 @@ struct parameter_shard_state {
   static inline const char* name = "parameter_shard";
 };
 
-parameter_shard_actor::behavior_type parameter_shard_behavior(parameter_shard_actor::stateful_pointer<parameter_shard_state> self,
-                                            const job_context_ptr& context, std::uint32_t index,
-                                            const caf::actor& coordinator) {
+parameter_shard_actor::behavior_type parameter_shard_behavior(
+    parameter_shard_actor::stateful_pointer<parameter_shard_state> self, const job_context_ptr& context,
+    std::uint32_t index, const caf::actor& coordinator) {
   keep_exceptions(self);
   auto& body = self->state.body;
   obey_chaos(self, [&body](const caf::error& reason) { body->before_end(reason); });

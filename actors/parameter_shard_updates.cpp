@@ -117,7 +117,7 @@ void parameter_shard::finish_step() {
   const auto factors = memory_.clip(*squares, mean_over(targets), learning_rate_at_step(version_));
   const auto before = version_;
   update(*std::exchange(pending_, {}), factors);
-  answer_pulls();
+  answer_pulls();  // before what waits for the device: it brings the factors to the host
   if (has_backup_)
     tell(self_, keeper_, backup_factors{epoch_, before, factors});
   norms_.forget_before(version_);

@@ -257,9 +257,9 @@ struct replica_state {
   static inline const char* name = "replica";
 };
 
-replica_actor::behavior_type replica_behavior(replica_actor::stateful_pointer<replica_state> self,
-                                    const job_context_ptr& context, std::uint32_t lane, std::uint64_t incarnation,
-                                    const caf::actor& coordinator) {
+replica_actor::behavior_type replica_behavior(
+    replica_actor::stateful_pointer<replica_state> self, const job_context_ptr& context, std::uint32_t lane,
+    std::uint64_t incarnation, const caf::actor& coordinator) {
   keep_exceptions(self);
   obey_chaos(self);
   auto& body = self->state.body;

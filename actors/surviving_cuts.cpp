@@ -50,8 +50,8 @@ void surviving_cuts::clear() {
 
 namespace {
 
-survivor_actor::behavior_type survivor_behavior(survivor_actor::pointer self, const job_context_ptr& context,
-                                     const caf::actor& coordinator) {
+survivor_actor::behavior_type survivor_behavior(
+    survivor_actor::pointer self, const job_context_ptr& context, const caf::actor& coordinator) {
   keep_exceptions(self);
   self->set_down_handler([self](const caf::down_msg&) { self->quit(); });
   self->monitor(coordinator);

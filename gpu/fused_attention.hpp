@@ -23,7 +23,7 @@ class fused_attention {
   /// that changes.
   static constexpr double workspace_share_max = 1.0 / 32;
 
-  /// For one stream at a time of a device. Throws cudnn_refusal, which says why, where cuDNN is not to be had, or where its backward
+  /// For one stream of a device. Throws cudnn_refusal, which says why, where cuDNN is not to be had, or where its backward
   /// pass is not known to give the same bits every time.
   explicit fused_attention(const cuda_device& device);
 

@@ -124,7 +124,8 @@ matrix_products::plan matrix_products::make_plan(const matrix_product& wanted) c
 matrix_products::plan& matrix_products::plan_of(const matrix_product& wanted) {
   const unsigned kind = (wanted.transpose_a ? 1u : 0u) | (wanted.transpose_b ? 2u : 0u) |
                         (wanted.accumulate ? 4u : 0u) | (wanted.bias ? 8u : 0u) | (wanted.gelu_input ? 16u : 0u) |
-                        (wanted.gelu_gradient_at ? 32u : 0u) | (may_fuse(wanted) ? 64u : 0u) | static_cast<unsigned>(wanted.a.type) << 8 |
+                        (wanted.gelu_gradient_at ? 32u : 0u) | (may_fuse(wanted) ? 64u : 0u) |
+                        static_cast<unsigned>(wanted.a.type) << 8 |
                         static_cast<unsigned>(wanted.c.type) << 16;
   const auto step = [](const operand& of) { return static_cast<unsigned>(std::countr_zero(alignment_of(of.data))); };
   const plan_key key{{wanted.rows, wanted.columns, wanted.depth},

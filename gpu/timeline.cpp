@@ -29,8 +29,9 @@ void timeline::wait_for(timeline& other, std::uint64_t number) {
     return;
   if (!other.has_handed_over(number))
     end_section();  // or the two might wait for each other
-  while (!other.has_handed_over(number))
-    other.handed_over_.wait(other.handed_over_.load(std::memory_order_acquire), std::memory_order_acquire);
+  // What is waited on is what was found too little: anything handed over meanwhile ends the wait.
+  for (auto found = other.handed_over_.load(); found < number; found = other.handed_over_.load())
+    other.handed_over_.wait(found);
   const std::lock_guard lock(other.mutex_);
   if (other.finished_)
     return;
